@@ -1,0 +1,1 @@
+"""The coordinator: the Relay API, the store, dispatch over Celery and the chain writer."""

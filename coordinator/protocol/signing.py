@@ -1,0 +1,73 @@
+"""Signatures of a node: over whole HTTP requests (EIP-191) and over Receipts (EIP-712).
+
+A request's signature covers method, path, time, a nonce and the keccak-256 of the raw body, so that nothing of it can be
+changed, moved to another path, or replayed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+
+from eth_keys import keys
+from eth_keys.exceptions import BadSignature, ValidationError
+from eth_utils import keccak
+
+NODE_HEADER = "x-node-address"
+TIME_HEADER = "x-node-time"
+NONCE_HEADER = "x-node-nonce"
+SIGNATURE_HEADER = "x-node-signature"
+
+# The clock of a node may differ this much from the coordinator's; nonces are remembered for longer than twice this.
+TIME_WINDOW_MS = 60_000
+NONCE_MEMORY_MS = 3 * TIME_WINDOW_MS
+
+
+class SignatureMismatch(ValueError):
+    """The signature is malformed, or of another key."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedHeaders:
+    """The four headers of a signed request, parsed."""
+
+    node: str
+    time_ms: int
+    nonce: str
+    signature: str
+
+
+def request_digest(method: str, path: str, time_ms: int, nonce: str, body: bytes) -> bytes:
+    """EIP-191 (version 0x45) digest of the canonical text of a request. `path` is without host and query."""
+    text = f"opengpu-relay node request\n{method}\n{path}\n{time_ms}\n{nonce}\n{keccak(body).hex()}".encode()
+    return keccak(b"\x19Ethereum Signed Message:\n" + str(len(text)).encode() + text)
+
+
+def sign_digest(key: keys.PrivateKey, digest: bytes) -> str:
+    """65 bytes r ‖ s ‖ v as 0x-hex, v being 27 or 28, as the EVM's ecrecover takes it."""
+    signature = key.sign_msg_hash(digest)
+    return "0x" + (signature.to_bytes()[:64] + bytes([signature.v + 27])).hex()
+
+
+def recover(digest: bytes, signature: str) -> str:
+    """The checksummed address that signed `digest`. Raises SignatureMismatch when the signature is no signature."""
+    try:
+        raw = bytes.fromhex(signature.removeprefix("0x"))
+        if len(raw) != 65 or raw[64] not in (27, 28):
+            raise SignatureMismatch("a signature is 65 bytes, the last of them 27 or 28")
+        parsed = keys.Signature(raw[:64] + bytes([raw[64] - 27]))
+        return parsed.recover_public_key_from_msg_hash(digest).to_checksum_address()
+    except (BadSignature, ValidationError, ValueError) as error:
+        raise SignatureMismatch("the signature can't be recovered") from error
+
+
+def sign_request(key: keys.PrivateKey, method: str, path: str, body: bytes) -> dict[str, str]:
+    """The headers that make a request a node's own."""
+    time_ms, nonce = int(time.time() * 1000), secrets.token_hex(16)
+    return {
+        NODE_HEADER: key.public_key.to_checksum_address(),
+        TIME_HEADER: str(time_ms),
+        NONCE_HEADER: nonce,
+        SIGNATURE_HEADER: sign_digest(key, request_digest(method, path, time_ms, nonce, body)),
+    }
