@@ -17,3 +17,23 @@ class Order:
     request: bytes
     caller: str
     asynchronous: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """What ties a task to the chain: 0x-hex, all of it decided at submit. Only `salt` is secret until the task id is told."""
+
+    salt: str
+    task_key: str
+    request_hash: str
+    task_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a Report is checked against. `request_bytes` bounds the prompt tokens that money is paid for."""
+
+    salt: str
+    request_hash: str
+    task_address: str
+    request_bytes: int

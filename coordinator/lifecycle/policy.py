@@ -1,0 +1,52 @@
+"""The numbers that decide, with their reasons, and the decisions that need no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from coordinator.errors import RelayError, UpstreamError, UpstreamInvalidRequest, UpstreamTimeout
+from coordinator.protocol.report import Blame, Failure, FailureCode
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Times and bounds of a coordinator. Every process of one coordinator must run with the same."""
+
+    lease: timedelta = timedelta(seconds=10)  # a node that falls silent is given up after this
+    heartbeat: timedelta = timedelta(seconds=2)  # five missed in a row are a lost lease: one lost packet never is
+    attempt_timeout: timedelta = timedelta(seconds=300)  # however often a node renews
+    task_timeout: timedelta = timedelta(seconds=900)  # three attempts, or a long line; then an honest `failed`
+    max_attempts: int = 3  # law 8
+    max_line: int = 10_000  # waiting tasks a model; beyond it, refusing at once is kinder
+    result_ttl: timedelta = timedelta(hours=24)
+    tombstone_ttl: timedelta = timedelta(days=7)  # how much longer an expired id is told from an unknown one
+    sweep_every: timedelta = timedelta(milliseconds=250)  # a lost lease is seen within this
+
+    @property
+    def quiet(self) -> timedelta:
+        """Unswept for longer than this means that we were down: leases are extended before anybody is judged."""
+        return 2 * self.heartbeat
+
+
+@dataclass(frozen=True, slots=True)
+class Pay:
+    """What a node is credited on chain, in wei a token; plain integers because the EVM has no fractions."""
+
+    wei_per_prompt_token: int = 1_000_000_000
+    wei_per_completion_token: int = 4_000_000_000
+
+    def amount(self, *, prompt_tokens: int, completion_tokens: int, request_bytes: int, answer_bytes: int) -> int:
+        """Wei for one answer. A token is at least one byte of text, so a node's word is bounded by what was said."""
+        prompt = min(prompt_tokens, request_bytes)
+        completion = min(completion_tokens, answer_bytes)
+        return prompt * self.wei_per_prompt_token + completion * self.wei_per_completion_token
+
+
+def client_error(failure: Failure) -> RelayError:
+    """What the client reads when this failure is the end of its task."""
+    if failure.blame is Blame.CLIENT:
+        return UpstreamInvalidRequest(failure.message)
+    if failure.code is FailureCode.BACKEND_TIMEOUT:
+        return UpstreamTimeout("The node's model server did not answer in time.")
+    return UpstreamError("Every node that took the task failed while serving it. Send the request again.")

@@ -1,0 +1,91 @@
+"""Step 6: a Report is checked against the task, and exactly one is accepted."""
+
+from __future__ import annotations
+
+import structlog
+from eth_utils import to_checksum_address
+
+from coordinator.errors import UpstreamError
+from coordinator.lifecycle.answers import flaw
+from coordinator.lifecycle.order import Terms
+from coordinator.lifecycle.policy import Pay, client_error
+from coordinator.lifecycle.ports import Tasks, TaskSpace
+from coordinator.protocol import hashing, signing
+from coordinator.protocol.ids import TaskId
+from coordinator.protocol.report import Blame, Failure, FailureCode, Receipt, Refusal, Report, ReportReply
+
+log = structlog.get_logger(__name__)
+
+_HOW = {Blame.CLIENT: "refused", Blame.CAPACITY: "handed_back"}
+
+
+class Reports:
+    """Takes the Reports of nodes that have proved who they are. The store fences and decides; this only checks."""
+
+    def __init__(self, tasks: Tasks, space: TaskSpace, pay: Pay) -> None:
+        self._tasks, self._space, self._pay = tasks, space, pay
+
+    async def accept(self, node: str, report: Report) -> ReportReply:
+        """`node` is the address that signed the request. Raises StoreUnavailable: the node keeps the Report then."""
+        task_id = TaskId(report.task_id)
+        terms = await self._tasks.terms(task_id)
+        if terms is None:
+            return ReportReply(accepted=False, refusal=Refusal.UNKNOWN_TASK)
+        refusal = await self._decide(task_id, node, report, terms)
+        log.info(
+            "report", task=task_id[:16], attempt=report.attempt, node=node, refusal=refusal,
+            failure=report.failure.code if report.failure else None,
+        )  # fmt: skip
+        return ReportReply(accepted=refusal is None, refusal=refusal)
+
+    async def _decide(self, task_id: TaskId, node: str, report: Report, terms: Terms) -> Refusal | None:
+        if report.failure is not None:
+            return await self._fail(task_id, report.attempt, node, report.failure)
+        assert report.answer is not None and report.receipt is not None and report.receipt_signature is not None  # noqa: S101
+        wrong = self._wrong(node, report, report.receipt, report.receipt_signature, report.answer, terms)
+        if wrong is not None:
+            # its own attempt, badly done: the node's fault, and the task goes elsewhere. Somebody else's: changes nothing.
+            error = UpstreamError("Every node that took the task gave a broken answer. Send the request again.")
+            fenced = await self._tasks.give_up_attempt(task_id, report.attempt, node, "fault", error)
+            return fenced or wrong
+        payment = self._pay.amount(
+            prompt_tokens=report.receipt.prompt_tokens,
+            completion_tokens=report.receipt.completion_tokens,
+            request_bytes=terms.request_bytes,
+            answer_bytes=len(report.answer),
+        )
+        return await self._tasks.complete(
+            task_id, report.attempt, node, report.answer, report.receipt, report.receipt_signature, payment
+        )
+
+    async def _fail(self, task_id: TaskId, attempt: int, node: str, failure: Failure) -> Refusal | None:
+        how = _HOW.get(failure.blame, "fault")
+        if failure.code is FailureCode.HANDED_BACK:
+            how = "handed_back"
+        return await self._tasks.give_up_attempt(task_id, attempt, node, how, client_error(failure))  # type: ignore[arg-type]
+
+    def _wrong(
+        self, node: str, report: Report, receipt: Receipt, signature: str, answer: str, terms: Terms
+    ) -> Refusal | None:
+        """Everything the contract will check, checked before money depends on it."""
+        said = answer.encode()
+        fits = (
+            receipt.attempt == report.attempt
+            and receipt.task == to_checksum_address(terms.task_address)
+            and receipt.request_hash == terms.request_hash
+            and receipt.response_hash == hashing.salted_hash(hashing.unhex(terms.salt), said)
+            and receipt.started_at_ms <= receipt.finished_at_ms
+        )
+        if not fits or not self._signed(node, receipt, signature):
+            return Refusal.BAD_RECEIPT
+        found = flaw(said)
+        if found is not None:
+            log.warning("bad_answer", task=report.task_id[:16], node=node, flaw=found)
+            return Refusal.BAD_ANSWER
+        return None
+
+    def _signed(self, node: str, receipt: Receipt, signature: str) -> bool:
+        try:
+            return signing.recover(self._space.receipt_digest(receipt), signature) == node
+        except signing.SignatureMismatch:
+            return False

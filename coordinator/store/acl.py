@@ -1,0 +1,62 @@
+"""A Redis user for each node's session, that can touch the keys of its own queue and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from urllib.parse import quote
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from coordinator.protocol.envelope import key_prefix, queue_name
+from coordinator.protocol.session import BrokerCredential
+from coordinator.store.scripts import unavailable
+
+log = structlog.get_logger(__name__)
+
+# What kombu's transport sends without acknowledgements, gossip, mingle, heartbeat or results; a test runs a real
+# worker under it and finds the ACL log empty.
+_COMMANDS = (
+    "hello ping select client|setname client|setinfo multi exec discard watch unwatch brpop llen lpush rpush sadd "
+    "smembers zadd zrem zrange hset hget hdel set get del evalsha script|load script|exists"
+).split()
+
+
+class BrokerUsers:
+    """Makes and removes the users. `address` is host:port as nodes reach it."""
+
+    def __init__(self, redis: Redis, address: str, *, tls: bool = False) -> None:
+        self._redis, self._address, self._scheme = redis, address, "rediss" if tls else "redis"
+
+    async def grant(self, node: str) -> BrokerCredential:
+        """A new password, and an end to every connection made with an old one."""
+        password, name, prefix, queue = secrets.token_hex(24), f"node-{node}", key_prefix(node), queue_name(node)
+        keys = [
+            f"{prefix}{queue}*",
+            f"{prefix}unacked*",
+            f"{prefix}_kombu.binding.{queue}",
+            f"{prefix}_kombu.binding_permanent.{queue}",
+        ]
+        digest = hashlib.sha256(password.encode()).hexdigest()
+        rules = ["reset", "on", f"#{digest}", "resetchannels", "-@all"]
+        rules += [f"+{command}" for command in _COMMANDS] + [f"~{key}" for key in keys]
+        with unavailable():
+            await self._redis.execute_command("ACL", "SETUSER", name, *rules)
+            await self._redis.execute_command("CLIENT", "KILL", "USER", name)
+            await self._save()
+        url = f"{self._scheme}://{quote(name)}:{password}@{self._address}/0"
+        return BrokerCredential(url=url, queue=queue, key_prefix=prefix)
+
+    async def revoke(self, node: str) -> None:
+        with unavailable():
+            await self._redis.execute_command("ACL", "DELUSER", f"node-{node}")
+            await self._save()
+
+    async def _save(self) -> None:
+        """Without it a restarted Redis has forgotten the nodes, and every one of them has to sign in anew."""
+        try:
+            await self._redis.execute_command("ACL", "SAVE")
+        except ResponseError:
+            log.warning("acl_not_saved", remedy="start Redis with an aclfile, so that nodes survive its restart")

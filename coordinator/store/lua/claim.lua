@@ -1,0 +1,9 @@
+-- An API process takes the first waiting asynchronous direct task. arg: owner   Returns {id, number, model, request} or nil
+local first = redis.call('ZRANGE', 'relay:line-direct', 0, 0)
+if not first[1] then return false end
+local id = first[1]
+redis.call('ZREM', 'relay:line-direct', id)
+local number = open_attempt(id, arg(1))
+move(id, 'running')
+local t = redis.call('HMGET', task(id), 'model', 'request')
+return {id, number, t[1], t[2]}

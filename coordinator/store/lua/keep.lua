@@ -1,0 +1,13 @@
+-- A synchronous direct call that has ended, kept so that it can be polled.
+-- arg: id model caller request created_ms state answer error_code error_message error_status
+local id = arg(1)
+if redis.call('EXISTS', task(id)) == 1 then return 'exists' end
+redis.call('HSET', task(id), 'state', 'waiting', 'mode', 'direct', 'model', arg(2), 'caller', arg(3), 'request', arg(4),
+  'created_ms', arg(5), 'attempt', '0')
+open_attempt(id, 'api')
+close_attempt(id, 1, 'api', 'accepted')
+if arg(6) == 'completed' then
+  redis.call('HSET', task(id), 'answer', arg(7))
+  end_task(id, 'completed')
+else fail_task(id, arg(8), arg(9), arg(10)) end
+return 'OK'

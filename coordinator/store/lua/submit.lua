@@ -1,0 +1,31 @@
+-- Admits a task: stored, in the outbox, and given to a node or put into the line, in one step.
+-- arg: id mode model caller request salt task_key request_hash task_address task_timeout_ms
+-- Returns {what, now_ms}: assigned | waiting | exists (a repeated submit changes nothing) | no_node | full
+local id, mode, model = arg(1), arg(2), arg(3)
+if redis.call('EXISTS', task(id)) == 1 then return {'exists', int(NOW)} end
+if mode == 'opengpu' then
+  if redis.call('SCARD', 'relay:serving:' .. model) == 0 then return {'no_node', int(NOW)} end
+  if redis.call('ZCARD', 'relay:line:' .. model) >= POLICY.line then return {'full', int(NOW)} end
+elseif redis.call('ZCARD', 'relay:line-direct') >= POLICY.line then return {'full', int(NOW)} end
+
+local order = int(redis.call('INCR', 'relay:order'))
+local deadline = int(NOW + tonumber(arg(10)))
+redis.call('HSET', task(id), 'state', 'waiting', 'mode', mode, 'model', model, 'caller', arg(4), 'request', arg(5),
+  'order', order, 'created_ms', int(NOW), 'deadline_ms', deadline, 'attempt', '0', 'tries', '0')
+redis.call('ZADD', 'relay:deadlines', deadline, id)
+if mode == 'direct' then
+  redis.call('ZADD', 'relay:line-direct', order, id)
+  redis.call('PUBLISH', 'relay:direct', id)
+  return {'waiting', int(NOW)}
+end
+redis.call('HSET', task(id), 'salt', arg(6), 'task_key', arg(7), 'request_hash', arg(8), 'task_address', arg(9))
+redis.call('HSET', 'relay:record:' .. id, 'task_key', arg(7), 'request_hash', arg(8), 'task_address', arg(9),
+  'opening', 'pending', 'settlement', 'none')
+redis.call('ZADD', 'relay:outbox:open', int(NOW), id)
+-- whoever waits already comes first: a free node that has just shown up takes from the line, not the newcomer
+if redis.call('ZCARD', 'relay:line:' .. model) > 0 then
+  enter_line(id, model, order)
+  local free = redis.call('ZRANGE', 'relay:free:' .. model, 0, 0)
+  if free[1] then fill(free[1]) end
+else give(id) end
+return {redis.call('HGET', task(id), 'state'), int(NOW)}

@@ -1,0 +1,49 @@
+-- What time brings about: dead nodes, lost leases, tasks past their deadline, free slots beside waiting tasks.
+-- Any number of processes may sweep. arg: quiet_ms limit
+-- Returns {lost, given_up, dead}: attempt ids, task ids, nodes
+local quiet, limit = tonumber(arg(1)), tonumber(arg(2))
+local last = tonumber(redis.call('GET', 'relay:swept_ms') or NOW)
+redis.call('SET', 'relay:swept_ms', int(NOW))
+-- Nobody swept for a while: we were down, and so no node could renew. Give everybody a whole lease before judging.
+if NOW - last > quiet then
+  for _, key in ipairs({'relay:leases', 'relay:nodes'}) do
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', int(NOW + POLICY.lease))) do
+      redis.call('ZADD', key, int(NOW + POLICY.lease), member)
+    end
+  end
+  return {{}, {}, {}}
+end
+
+local dead = redis.call('ZRANGEBYSCORE', 'relay:nodes', '-inf', int(NOW), 'LIMIT', 0, limit)
+for _, node in ipairs(dead) do
+  redis.call('ZREM', 'relay:nodes', node)
+  -- prompts don't lie about in a queue that nobody empties; the attempts come back by their leases
+  redis.call('DEL', 'broker:' .. node .. ':node.' .. node)
+  for model in string.gmatch(redis.call('HGET', 'relay:node:' .. node, 'models') or '', '[^\n]+') do
+    redis.call('SREM', 'relay:serving:' .. model, node)
+  end
+  refresh(node)
+end
+
+local given_up = redis.call('ZRANGEBYSCORE', 'relay:deadlines', '-inf', int(NOW), 'LIMIT', 0, limit)
+for _, id in ipairs(given_up) do
+  local t = redis.call('HMGET', task(id), 'state', 'attempt', 'node')
+  if not t[1] then redis.call('ZREM', 'relay:deadlines', id)
+  elseif t[1] == 'waiting' then
+    fail_task(id, 'CAPACITY_EXHAUSTED', 'No node had room for the task before its deadline. Send it again later.', '503')
+  else
+    close_attempt(id, tonumber(t[2]), t[3], 'lost')
+    fail_task(id, 'UPSTREAM_TIMEOUT', 'The task was not answered before its deadline.', '504')
+    fill(t[3])
+  end
+end
+
+local lost = redis.call('ZRANGEBYSCORE', 'relay:leases', '-inf', int(NOW), 'LIMIT', 0, limit)
+for _, attempt in ipairs(lost) do lose(attempt) end
+
+-- should find nothing to do: every script above fills what it frees
+for _, model in ipairs(redis.call('SMEMBERS', 'relay:lines')) do
+  local free = redis.call('ZRANGE', 'relay:free:' .. model, 0, 0)
+  if free[1] then fill(free[1]) end
+end
+return {lost, given_up, dead}

@@ -1,0 +1,81 @@
+"""Loads the Lua scripts: the state tables first, then the prelude, then the script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from coordinator.errors import StoreUnavailable
+from coordinator.lifecycle import attempt, task
+from coordinator.lifecycle.policy import Policy
+
+_FOLDER = Path(__file__).with_name("lua")
+
+
+def lua_table(moves: Mapping[Any, frozenset[Any]]) -> str:
+    """A TRANSITIONS table in Lua, so that Redis enforces what Python documents."""
+
+    def row(state: StrEnum) -> str:
+        return "{" + ",".join(f"{target.value}=true" for target in sorted(moves[state])) + "}"
+
+    return "{" + ",".join(f"{state.value}={row(state)}" for state in moves) + "}"
+
+
+def milliseconds(duration: timedelta) -> int:
+    return round(duration.total_seconds() * 1000)
+
+
+class Scripts:
+    """The scripts of `lua/`, called by name; each call is one atomic round trip.
+
+    Raises StoreUnavailable when Redis can't be reached or is still loading; every script may be sent again safely.
+    """
+
+    def __init__(self, redis: Redis, policy: Policy) -> None:
+        self._redis = redis
+        tables = f"local MOVES = {{task={lua_table(task.TRANSITIONS)},attempt={lua_table(attempt.TRANSITIONS)}}}\n"
+        prelude = tables + (_FOLDER / "prelude.lua").read_text()
+        self._scripts = {
+            path.stem: redis.register_script(prelude + path.read_text())
+            for path in _FOLDER.glob("*.lua")
+            if path.stem != "prelude" and not path.stem.startswith("outbox_")
+        }
+        self._policy = (
+            milliseconds(policy.lease),
+            milliseconds(policy.attempt_timeout),
+            policy.max_attempts,
+            round(policy.result_ttl.total_seconds()),
+            round(policy.tombstone_ttl.total_seconds()),
+            policy.max_line,
+        )
+
+    async def call(self, name: str, *args: str | bytes | int) -> Any:
+        with unavailable():
+            return await self._scripts[name](args=[*self._policy, *args])
+
+
+class unavailable:  # noqa: N801 - reads as a word in `with unavailable():`
+    """Turns an unreachable Redis into StoreUnavailable; other Redis errors are bugs and pass."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, RedisConnectionError | RedisTimeoutError | ReadOnlyError | OSError) or _passing(error):
+            raise StoreUnavailable("The coordinator's store can't be reached. Send the request again.") from error
+
+
+def _passing(error: BaseException | None) -> bool:
+    """Redis is up but not yet, or no longer, able to write."""
+    if not isinstance(error, RedisError):
+        return False
+    text = str(error)
+    return isinstance(error, ResponseError) and text.startswith(("LOADING", "MISCONF", "OOM", "MASTERDOWN"))

@@ -1,0 +1,33 @@
+"""Where tasks live on chain, as the chain writer has checked it. API processes read it here and never talk to the chain."""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+
+from coordinator.protocol.hashing import TaskSpace
+from coordinator.store.scripts import unavailable
+
+_KEY = "relay:space"
+
+
+async def publish(redis: Redis, space: TaskSpace) -> None:
+    fields = {
+        "chain_id": str(space.chain_id),
+        "task_registry": space.task_registry,
+        "implementation": space.implementation,
+        "coordinator": space.coordinator,
+    }
+    with unavailable():
+        await redis.hset(_KEY, mapping=fields)
+
+
+async def load(redis: Redis) -> TaskSpace | None:
+    """None until the chain writer has started for the first time."""
+    with unavailable():
+        row = await redis.hgetall(_KEY)
+    fields = {name.decode(): value.decode() for name, value in row.items()}
+    if not fields:
+        return None
+    return TaskSpace(
+        int(fields["chain_id"]), fields["task_registry"], fields["implementation"], fields["coordinator"]
+    )
