@@ -8,7 +8,7 @@ import orjson
 
 
 def flaw(answer: bytes) -> str | None:
-    """Why `answer` is no chat completion, in words for a log (none of them the answer's own), or None when it is one."""
+    """Why `answer` is no chat completion, in words for a log (none of its own), or None when it is one."""
     try:
         body = orjson.loads(answer)
     except orjson.JSONDecodeError:

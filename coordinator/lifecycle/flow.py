@@ -24,7 +24,9 @@ _REREAD = timedelta(seconds=1)
 class Relay:
     """What the API asks for. `space` is None until the chain writer has checked the chain for the first time."""
 
-    def __init__(self, tasks: Tasks, endings: Endings, nodes: Serving, space: TaskSpace | None, models: list[str]) -> None:
+    def __init__(
+        self, tasks: Tasks, endings: Endings, nodes: Serving, space: TaskSpace | None, models: list[str]
+    ) -> None:
         self._tasks, self._endings, self._nodes, self._models = tasks, endings, nodes, models
         self.space = space
 
@@ -54,7 +56,7 @@ class Relay:
         return await self._tasks.read(task_id)
 
     async def wait(self, task_id: TaskId, timeout: timedelta) -> TaskView:
-        """Returns when the task has ended, or as it is when time is up. A store that restarts meanwhile is waited for."""
+        """Returns when the task has ended, or as it is when time is up. A store that restarts is waited for."""
         until = time.monotonic() + timeout.total_seconds()
         with self._endings.ending(task_id) as ending:
             while True:

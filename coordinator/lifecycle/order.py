@@ -21,7 +21,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Commitment:
-    """What ties a task to the chain: 0x-hex, all of it decided at submit. Only `salt` is secret until the task id is told."""
+    """What ties a task to the chain: 0x-hex, all of it decided at submit. `salt` is for those who know the task id."""
 
     salt: str
     task_key: str

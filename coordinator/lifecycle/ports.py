@@ -41,7 +41,12 @@ class Tasks(Protocol):
         self, task_id: TaskId, attempt: int, node: str, answer: str, receipt: Receipt, signature: str, payment_wei: int
     ) -> Refusal | None: ...
     async def give_up_attempt(
-        self, task_id: TaskId, attempt: int, node: str, how: Literal["refused", "fault", "handed_back"], error: RelayError
+        self,
+        task_id: TaskId,
+        attempt: int,
+        node: str,
+        how: Literal["refused", "fault", "handed_back"],
+        error: RelayError,
     ) -> Refusal | None: ...
     async def keep(self, task_id: TaskId, order: Order, started_at: datetime, outcome: bytes | RelayError) -> None: ...
 

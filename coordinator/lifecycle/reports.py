@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import structlog
-from eth_utils import to_checksum_address
+from eth_utils.address import to_checksum_address
 
 from coordinator.errors import UpstreamError
 from coordinator.lifecycle.answers import flaw
@@ -41,10 +41,11 @@ class Reports:
     async def _decide(self, task_id: TaskId, node: str, report: Report, terms: Terms) -> Refusal | None:
         if report.failure is not None:
             return await self._fail(task_id, report.attempt, node, report.failure)
-        assert report.answer is not None and report.receipt is not None and report.receipt_signature is not None  # noqa: S101
+        if report.answer is None or report.receipt is None or report.receipt_signature is None:
+            raise ValueError("a Report without failure carries answer, receipt and signature: its validator says so")
         wrong = self._wrong(node, report, report.receipt, report.receipt_signature, report.answer, terms)
         if wrong is not None:
-            # its own attempt, badly done: the node's fault, and the task goes elsewhere. Somebody else's: changes nothing.
+            # its own attempt, badly done: the node's fault, the task goes elsewhere. Somebody else's: changes nothing.
             error = UpstreamError("Every node that took the task gave a broken answer. Send the request again.")
             fenced = await self._tasks.give_up_attempt(task_id, report.attempt, node, "fault", error)
             return fenced or wrong

@@ -18,7 +18,7 @@ def queue_name(node: str) -> str:
 
 
 def key_prefix(node: str) -> str:
-    """kombu's `global_keyprefix` for a node: its queue and kombu's own bookkeeping live under it, and its ACL ends there."""
+    """kombu's `global_keyprefix` for a node: its queue and kombu's bookkeeping are under it; its ACL ends there."""
     return f"broker:{node}:"
 
 

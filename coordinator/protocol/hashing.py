@@ -9,7 +9,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from eth_utils import keccak, to_checksum_address
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
 from coordinator.protocol.ids import TaskId
 from coordinator.protocol.report import Receipt
@@ -83,7 +84,7 @@ class TaskSpace:
 
 
 def receipt_digest(chain_id: int, task_registry: str, receipt: Receipt) -> bytes:
-    """EIP-712 digest of a Receipt under the domain of `task_registry`. All fields are static, so plain words suffice."""
+    """EIP-712 digest of a Receipt under the domain of `task_registry`. All fields are static, so words suffice."""
     domain = keccak(
         _DOMAIN_TYPE_HASH + _DOMAIN_NAME_HASH + _DOMAIN_VERSION_HASH + _word(chain_id) + _address_word(task_registry)
     )

@@ -6,7 +6,7 @@ import re
 import uuid
 from typing import Annotated, NewType
 
-from eth_utils import is_hex_address, to_checksum_address
+from eth_utils.address import is_hex_address, to_checksum_address
 from pydantic import AfterValidator
 
 TaskId = NewType("TaskId", str)
@@ -18,7 +18,7 @@ SIGNATURE = re.compile(r"^0x[0-9a-f]{130}$")
 
 
 def new_task_id(mode: str) -> TaskId:
-    """`{mode}:{uuid4}`. The random part is the right to poll the task, so it is never logged or put on chain in plain."""
+    """`{mode}:{uuid4}`. The random part is the right to poll the task, so it is never logged or put on chain."""
     return TaskId(f"{mode}:{uuid.uuid4()}")
 
 

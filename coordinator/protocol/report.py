@@ -108,7 +108,7 @@ class Refusal(StrEnum):
 
 
 class ReportReply(BaseModel):
-    """200 either way: `accepted`, or the reason why not. Anything but a 200 means: keep the Report and post it again."""
+    """200 either way: `accepted`, or the reason why not. Anything but 200 means: keep the Report, post it again."""
 
     model_config = ConfigDict(frozen=True)
 

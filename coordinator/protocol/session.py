@@ -58,7 +58,7 @@ class SessionRequest(BaseModel):
 
 
 class BrokerCredential(BaseModel):
-    """A Redis user of this session's own, that can touch its own queue and nothing else. `url` holds the password: secret."""
+    """A Redis user that can touch this node's queue and nothing else. `url` holds the password: secret."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -86,7 +86,7 @@ class SessionGrant(BaseModel):
 
 
 class Heartbeat(BaseModel):
-    """Every `heartbeat_ms`. `running`: the attempt ids the node holds, taken or still unposted; only these are renewed."""
+    """Every `heartbeat_ms`. `running`: attempts the node holds, taken or still unposted; only these are renewed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,6 +1,6 @@
 """Signatures of a node: over whole HTTP requests (EIP-191) and over Receipts (EIP-712).
 
-A request's signature covers method, path, time, a nonce and the keccak-256 of the raw body, so that nothing of it can be
+A request's signature covers method, path, time, a nonce and the keccak-256 of the raw body, so nothing of it can be
 changed, moved to another path, or replayed.
 """
 
@@ -10,9 +10,11 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from eth_keys import keys
-from eth_keys.exceptions import BadSignature, ValidationError
-from eth_utils import keccak
+from eth_keys.datatypes import PrivateKey
+from eth_keys.datatypes import Signature as KeySignature
+from eth_keys.exceptions import BadSignature
+from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
 
 NODE_HEADER = "x-node-address"
 TIME_HEADER = "x-node-time"
@@ -44,7 +46,7 @@ def request_digest(method: str, path: str, time_ms: int, nonce: str, body: bytes
     return keccak(b"\x19Ethereum Signed Message:\n" + str(len(text)).encode() + text)
 
 
-def sign_digest(key: keys.PrivateKey, digest: bytes) -> str:
+def sign_digest(key: PrivateKey, digest: bytes) -> str:
     """65 bytes r ‖ s ‖ v as 0x-hex, v being 27 or 28, as the EVM's ecrecover takes it."""
     signature = key.sign_msg_hash(digest)
     return "0x" + (signature.to_bytes()[:64] + bytes([signature.v + 27])).hex()
@@ -56,13 +58,13 @@ def recover(digest: bytes, signature: str) -> str:
         raw = bytes.fromhex(signature.removeprefix("0x"))
         if len(raw) != 65 or raw[64] not in (27, 28):
             raise SignatureMismatch("a signature is 65 bytes, the last of them 27 or 28")
-        parsed = keys.Signature(raw[:64] + bytes([raw[64] - 27]))
-        return parsed.recover_public_key_from_msg_hash(digest).to_checksum_address()
+        parsed = KeySignature(raw[:64] + bytes([raw[64] - 27]))
+        return str(parsed.recover_public_key_from_msg_hash(digest).to_checksum_address())
     except (BadSignature, ValidationError, ValueError) as error:
         raise SignatureMismatch("the signature can't be recovered") from error
 
 
-def sign_request(key: keys.PrivateKey, method: str, path: str, body: bytes) -> dict[str, str]:
+def sign_request(key: PrivateKey, method: str, path: str, body: bytes) -> dict[str, str]:
     """The headers that make a request a node's own."""
     time_ms, nonce = int(time.time() * 1000), secrets.token_hex(16)
     return {

@@ -18,10 +18,36 @@ log = structlog.get_logger(__name__)
 
 # What kombu's transport sends without acknowledgements, gossip, mingle, heartbeat or results; a test runs a real
 # worker under it and finds the ACL log empty.
-_COMMANDS = (
-    "hello ping select client|setname client|setinfo multi exec discard watch unwatch brpop llen lpush rpush sadd "
-    "smembers zadd zrem zrange hset hget hdel set get del evalsha script|load script|exists"
-).split()
+_COMMANDS = [
+    "hello",
+    "ping",
+    "select",
+    "client|setname",
+    "client|setinfo",
+    "multi",
+    "exec",
+    "discard",
+    "watch",
+    "unwatch",
+    "brpop",
+    "llen",
+    "lpush",
+    "rpush",
+    "sadd",
+    "smembers",
+    "zadd",
+    "zrem",
+    "zrange",
+    "hset",
+    "hget",
+    "hdel",
+    "set",
+    "get",
+    "del",
+    "evalsha",
+    "script|load",
+    "script|exists",
+]
 
 
 class BrokerUsers:
@@ -43,20 +69,20 @@ class BrokerUsers:
         rules = ["reset", "on", f"#{digest}", "resetchannels", "-@all"]
         rules += [f"+{command}" for command in _COMMANDS] + [f"~{key}" for key in keys]
         with unavailable():
-            await self._redis.execute_command("ACL", "SETUSER", name, *rules)
-            await self._redis.execute_command("CLIENT", "KILL", "USER", name)
+            await self._redis.execute_command("ACL", "SETUSER", name, *rules)  # type: ignore[no-untyped-call]
+            await self._redis.execute_command("CLIENT", "KILL", "USER", name)  # type: ignore[no-untyped-call]
             await self._save()
         url = f"{self._scheme}://{quote(name)}:{password}@{self._address}/0"
         return BrokerCredential(url=url, queue=queue, key_prefix=prefix)
 
     async def revoke(self, node: str) -> None:
         with unavailable():
-            await self._redis.execute_command("ACL", "DELUSER", f"node-{node}")
+            await self._redis.execute_command("ACL", "DELUSER", f"node-{node}")  # type: ignore[no-untyped-call]
             await self._save()
 
     async def _save(self) -> None:
         """Without it a restarted Redis has forgotten the nodes, and every one of them has to sign in anew."""
         try:
-            await self._redis.execute_command("ACL", "SAVE")
+            await self._redis.execute_command("ACL", "SAVE")  # type: ignore[no-untyped-call]
         except ResponseError:
             log.warning("acl_not_saved", remedy="start Redis with an aclfile, so that nodes survive its restart")

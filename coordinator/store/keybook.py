@@ -41,4 +41,4 @@ class KeyBook:
                 key_id = await self._redis.hget(f"relay:key:{_digest(api_key)}", "id")
         if key_id is None:
             raise InvalidApiKey("The API key is not known here. Check the X-API-Key or Authorization header.")
-        return key_id.decode()
+        return bytes(key_id).decode()  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Nodes in Redis: challenges, sessions, heartbeats. Liveness and load live here; nothing a node says of itself is trusted."""
+"""Nodes in Redis: challenges, sessions, heartbeats. Nothing a node says of itself is trusted."""
 
 from __future__ import annotations
 

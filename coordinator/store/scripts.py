@@ -33,6 +33,15 @@ def milliseconds(duration: timedelta) -> int:
     return round(duration.total_seconds() * 1000)
 
 
+def texts(row: Mapping[bytes | str, bytes | str]) -> dict[str, str]:
+    """A hash of short texts, decoded. The client hands out bytes; its types admit both."""
+
+    def text(value: bytes | str) -> str:
+        return value.decode() if isinstance(value, bytes) else value
+
+    return {text(name): text(value) for name, value in row.items()}
+
+
 class Scripts:
     """The scripts of `lua/`, called by name; each call is one atomic round trip.
 
@@ -62,7 +71,7 @@ class Scripts:
             return await self._scripts[name](args=[*self._policy, *args])
 
 
-class unavailable:  # noqa: N801 - reads as a word in `with unavailable():`
+class unavailable:
     """Turns an unreachable Redis into StoreUnavailable; other Redis errors are bugs and pass."""
 
     def __enter__(self) -> None:

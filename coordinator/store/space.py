@@ -1,17 +1,18 @@
-"""Where tasks live on chain, as the chain writer has checked it. API processes read it here and never talk to the chain."""
+"""Where tasks live on chain, as the chain writer has checked it. API processes never talk to the chain."""
 
 from __future__ import annotations
 
 from redis.asyncio import Redis
+from redis.typing import EncodableT, FieldT
 
 from coordinator.protocol.hashing import TaskSpace
-from coordinator.store.scripts import unavailable
+from coordinator.store.scripts import texts, unavailable
 
 _KEY = "relay:space"
 
 
 async def publish(redis: Redis, space: TaskSpace) -> None:
-    fields = {
+    fields: dict[FieldT, EncodableT] = {
         "chain_id": str(space.chain_id),
         "task_registry": space.task_registry,
         "implementation": space.implementation,
@@ -25,9 +26,7 @@ async def load(redis: Redis) -> TaskSpace | None:
     """None until the chain writer has started for the first time."""
     with unavailable():
         row = await redis.hgetall(_KEY)
-    fields = {name.decode(): value.decode() for name, value in row.items()}
+    fields = texts(row)
     if not fields:
         return None
-    return TaskSpace(
-        int(fields["chain_id"]), fields["task_registry"], fields["implementation"], fields["coordinator"]
-    )
+    return TaskSpace(int(fields["chain_id"]), fields["task_registry"], fields["implementation"], fields["coordinator"])

@@ -21,15 +21,38 @@ from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.task import TaskState, TaskView
 from coordinator.protocol.ids import TaskId
 from coordinator.protocol.report import Receipt, Refusal
-from coordinator.store.scripts import Scripts, milliseconds, unavailable
+from coordinator.store.scripts import Scripts, milliseconds, texts, unavailable
 
-_SHOWN = (
-    "state mode model created_ms ended_ms task_address answer error_code error_message error_status attempt node receipt"
-).split()
-_PROVEN = (
-    "state mode salt task_key request request_hash task_address answer response_hash attempt node receipt "
-    "receipt_signature"
-).split()
+_SHOWN = [
+    "state",
+    "mode",
+    "model",
+    "created_ms",
+    "ended_ms",
+    "task_address",
+    "answer",
+    "error_code",
+    "error_message",
+    "error_status",
+    "attempt",
+    "node",
+    "receipt",
+]
+_PROVEN = [
+    "state",
+    "mode",
+    "salt",
+    "task_key",
+    "request",
+    "request_hash",
+    "task_address",
+    "answer",
+    "response_hash",
+    "attempt",
+    "node",
+    "receipt",
+    "receipt_signature",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +69,11 @@ class TaskStore:
         self._redis, self._scripts, self._policy = redis, scripts, policy
 
     async def submit(self, task_id: TaskId, order: Order, commitment: Commitment | None) -> TaskState:
-        """Durable when it returns (the server's fsync policy is `always`). Raises ProviderUnavailable, CapacityExhausted."""
+        """Durable when it returns (appendfsync always). Raises ProviderUnavailable, CapacityExhausted."""
         links = (
-            (commitment.salt, commitment.task_key, commitment.request_hash, commitment.task_address) if commitment else ("", "", "", "")
+            (commitment.salt, commitment.task_key, commitment.request_hash, commitment.task_address)
+            if commitment
+            else ("", "", "", "")
         )
         timeout = milliseconds(self._policy.task_timeout)
         what, _ = await self._scripts.call(
@@ -75,7 +100,7 @@ class TaskStore:
     async def record(self, task_id: TaskId) -> dict[str, str]:
         with unavailable():
             row = await self._redis.hgetall(f"relay:record:{task_id}")
-        return {name.decode(): value.decode() for name, value in row.items()}
+        return texts(row)
 
     async def terms(self, task_id: TaskId) -> Terms | None:
         """None for an unknown task."""
@@ -95,14 +120,20 @@ class TaskStore:
         said = await self._scripts.call(
             "report", task_id, attempt, node, "completed",
             answer, receipt.response_hash, receipt.model_dump_json(), signature,
-            receipt.prompt_tokens, receipt.completion_tokens, receipt.started_at_ms, receipt.finished_at_ms, payment_wei,
+            receipt.prompt_tokens, receipt.completion_tokens, receipt.started_at_ms,
+            receipt.finished_at_ms, payment_wei,
         )  # fmt: skip
         return None if said == b"OK" else Refusal(said.decode())
 
     async def give_up_attempt(
-        self, task_id: TaskId, attempt: int, node: str, how: Literal["refused", "fault", "handed_back"], error: RelayError
+        self,
+        task_id: TaskId,
+        attempt: int,
+        node: str,
+        how: Literal["refused", "fault", "handed_back"],
+        error: RelayError,
     ) -> Refusal | None:
-        """Ends the task (refused) or gives it to another node; `error` is what the client reads if this was the last try."""
+        """Ends the task (refused) or gives it to another node; `error` is the client's if this was the last try."""
         said = await self._scripts.call(
             "report", task_id, attempt, node, how, error.code, error.message, str(error.status)
         )
