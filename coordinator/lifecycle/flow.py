@@ -12,7 +12,7 @@ from typing import Any
 
 from coordinator.errors import CapacityExhausted, RelayError, StoreUnavailable
 from coordinator.lifecycle.order import Commitment, Order
-from coordinator.lifecycle.ports import Endings, Serving, Tasks, TaskSpace
+from coordinator.lifecycle.ports import Endings, Serving, Space, Tasks
 from coordinator.lifecycle.task import TaskView
 from coordinator.protocol import hashing
 from coordinator.protocol.ids import TaskId, new_task_id
@@ -22,13 +22,10 @@ _REREAD = timedelta(seconds=1)
 
 
 class Relay:
-    """What the API asks for. `space` is None until the chain writer has checked the chain for the first time."""
+    """What the API asks for. `models` are the catalogue's."""
 
-    def __init__(
-        self, tasks: Tasks, endings: Endings, nodes: Serving, space: TaskSpace | None, models: list[str]
-    ) -> None:
-        self._tasks, self._endings, self._nodes, self._models = tasks, endings, nodes, models
-        self.space = space
+    def __init__(self, tasks: Tasks, endings: Endings, nodes: Serving, space: Space, models: list[str]) -> None:
+        self._tasks, self._endings, self._nodes, self._space, self._models = tasks, endings, nodes, space, models
 
     async def submit(self, order: Order) -> TaskView:
         """Steps 2 to 4 in one atomic write: stored, in the outbox, and given to a node or put into the line.
@@ -36,20 +33,21 @@ class Relay:
         Raises ProviderUnavailable, CapacityExhausted, StoreUnavailable; then nothing was accepted.
         """
         task_id = new_task_id(order.mode)
-        commitment = self._commit(task_id, order.request) if order.mode == "opengpu" else None
+        commitment = await self._commit(task_id, order.request) if order.mode == "opengpu" else None
         await self._tasks.submit(task_id, order, commitment)
         return await self._tasks.read(task_id)
 
-    def _commit(self, task_id: TaskId, request: bytes) -> Commitment:
+    async def _commit(self, task_id: TaskId, request: bytes) -> Commitment:
         """Step 3: the task's address is known before anything is on chain (CREATE2)."""
-        if self.space is None:
+        space = await self._space.current()
+        if space is None:
             raise CapacityExhausted(
                 "The chain writer has not started yet, so no task address can be given. Try again shortly, "
                 "or use mode 'direct'."
             )
         salt = hashing.new_salt()
         key, request_hash = hashing.task_key(salt, task_id), hashing.salted_hash(salt, request)
-        return Commitment("0x" + salt.hex(), key, request_hash, self.space.task_address(key, request_hash))
+        return Commitment("0x" + salt.hex(), key, request_hash, space.task_address(key, request_hash))
 
     async def read(self, task_id: TaskId) -> TaskView:
         """Raises TaskNotFound, TaskExpired."""
@@ -97,12 +95,13 @@ class Relay:
         record = await self._tasks.record(task_id)
         text = {name: value.decode() for name, value in row.items() if value}
         body: dict[str, Any] = {"task_id": task_id, "status": text.get("state")}
-        if self.space is not None:
+        space = await self._space.current()
+        if space is not None:
             body |= {
-                "chain_id": self.space.chain_id,
-                "task_registry": self.space.task_registry,
-                "implementation": self.space.implementation,
-                "coordinator": self.space.coordinator,
+                "chain_id": space.chain_id,
+                "task_registry": space.task_registry,
+                "implementation": space.implementation,
+                "coordinator": space.coordinator,
             }
         names = "task_address salt task_key request request_hash answer response_hash node receipt receipt_signature"
         body |= {name: text.get(name) for name in names.split()}

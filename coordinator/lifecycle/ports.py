@@ -29,6 +29,12 @@ class TaskSpace(Protocol):
     def receipt_digest(self, receipt: Receipt) -> bytes: ...
 
 
+class Space(Protocol):
+    """Where this coordinator's tasks live; None until the chain writer has started for the first time."""
+
+    async def current(self) -> TaskSpace | None: ...
+
+
 class Tasks(Protocol):
     """The store's side of a task. Every method raises StoreUnavailable when it can't be reached."""
 

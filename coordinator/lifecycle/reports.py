@@ -5,11 +5,11 @@ from __future__ import annotations
 import structlog
 from eth_utils.address import to_checksum_address
 
-from coordinator.errors import UpstreamError
+from coordinator.errors import StoreUnavailable, UpstreamError
 from coordinator.lifecycle.answers import flaw
 from coordinator.lifecycle.order import Terms
 from coordinator.lifecycle.policy import Pay, client_error
-from coordinator.lifecycle.ports import Tasks, TaskSpace
+from coordinator.lifecycle.ports import Space, Tasks, TaskSpace
 from coordinator.protocol import hashing, signing
 from coordinator.protocol.ids import TaskId
 from coordinator.protocol.report import Blame, Failure, FailureCode, Receipt, Refusal, Report, ReportReply
@@ -22,7 +22,7 @@ _HOW = {Blame.CLIENT: "refused", Blame.CAPACITY: "handed_back"}
 class Reports:
     """Takes the Reports of nodes that have proved who they are. The store fences and decides; this only checks."""
 
-    def __init__(self, tasks: Tasks, space: TaskSpace, pay: Pay) -> None:
+    def __init__(self, tasks: Tasks, space: Space, pay: Pay) -> None:
         self._tasks, self._space, self._pay = tasks, space, pay
 
     async def accept(self, node: str, report: Report) -> ReportReply:
@@ -43,7 +43,10 @@ class Reports:
             return await self._fail(task_id, report.attempt, node, report.failure)
         if report.answer is None or report.receipt is None or report.receipt_signature is None:
             raise ValueError("a Report without failure carries answer, receipt and signature: its validator says so")
-        wrong = self._wrong(node, report, report.receipt, report.receipt_signature, report.answer, terms)
+        space = await self._space.current()
+        if space is None:
+            raise StoreUnavailable("The chain writer's word on the task registry is missing from the store.")
+        wrong = _wrong(space, node, report, report.receipt, report.receipt_signature, report.answer, terms)
         if wrong is not None:
             # its own attempt, badly done: the node's fault, the task goes elsewhere. Somebody else's: changes nothing.
             error = UpstreamError("Every node that took the task gave a broken answer. Send the request again.")
@@ -65,28 +68,30 @@ class Reports:
             how = "handed_back"
         return await self._tasks.give_up_attempt(task_id, attempt, node, how, client_error(failure))  # type: ignore[arg-type]
 
-    def _wrong(
-        self, node: str, report: Report, receipt: Receipt, signature: str, answer: str, terms: Terms
-    ) -> Refusal | None:
-        """Everything the contract will check, checked before money depends on it."""
-        said = answer.encode()
-        fits = (
-            receipt.attempt == report.attempt
-            and receipt.task == to_checksum_address(terms.task_address)
-            and receipt.request_hash == terms.request_hash
-            and receipt.response_hash == hashing.salted_hash(hashing.unhex(terms.salt), said)
-            and receipt.started_at_ms <= receipt.finished_at_ms
-        )
-        if not fits or not self._signed(node, receipt, signature):
-            return Refusal.BAD_RECEIPT
-        found = flaw(said)
-        if found is not None:
-            log.warning("bad_answer", task=report.task_id[:16], node=node, flaw=found)
-            return Refusal.BAD_ANSWER
-        return None
 
-    def _signed(self, node: str, receipt: Receipt, signature: str) -> bool:
-        try:
-            return signing.recover(self._space.receipt_digest(receipt), signature) == node
-        except signing.SignatureMismatch:
-            return False
+def _wrong(
+    space: TaskSpace, node: str, report: Report, receipt: Receipt, signature: str, answer: str, terms: Terms
+) -> Refusal | None:
+    """Everything the contract will check, checked before money depends on it."""
+    said = answer.encode()
+    fits = (
+        receipt.attempt == report.attempt
+        and receipt.task == to_checksum_address(terms.task_address)
+        and receipt.request_hash == terms.request_hash
+        and receipt.response_hash == hashing.salted_hash(hashing.unhex(terms.salt), said)
+        and receipt.started_at_ms <= receipt.finished_at_ms
+    )
+    if not fits or not _signed(space, node, receipt, signature):
+        return Refusal.BAD_RECEIPT
+    found = flaw(said)
+    if found is not None:
+        log.warning("bad_answer", task=report.task_id[:16], node=node, flaw=found)
+        return Refusal.BAD_ANSWER
+    return None
+
+
+def _signed(space: TaskSpace, node: str, receipt: Receipt, signature: str) -> bool:
+    try:
+        return signing.recover(space.receipt_digest(receipt), signature) == node
+    except signing.SignatureMismatch:
+        return False

@@ -30,3 +30,16 @@ async def load(redis: Redis) -> TaskSpace | None:
     if not fields:
         return None
     return TaskSpace(int(fields["chain_id"]), fields["task_registry"], fields["implementation"], fields["coordinator"])
+
+
+class SpaceReader:
+    """Reads it once: a coordinator that moves to another registry restarts its API processes."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._space: TaskSpace | None = None
+
+    async def current(self) -> TaskSpace | None:
+        if self._space is None:
+            self._space = await load(self._redis)
+        return self._space

@@ -1,0 +1,176 @@
+"""What nodes call: challenge, session, heartbeat, reports, leave. All but the first are signed over their raw bytes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ValidationError
+
+from coordinator.errors import StoreUnavailable
+from coordinator.protocol import session as wire
+from coordinator.protocol import signing
+from coordinator.protocol.report import Report, ReportReply
+
+Message = TypeVar("Message", bound=BaseModel)
+
+# A Report may carry a long answer twice escaped; everything else a node says is small.
+_MAX_REPORT_BYTES = 64 * 1024 * 1024
+_MAX_BYTES = 1024 * 1024
+
+
+class NodeRefused(Exception):
+    """What a node is told instead of an answer: a code to act on, and words for its operator."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+    def response(self) -> Response:
+        body = _Refused(error=_Reason(code=self.code, message=self.message))
+        return Response(body.model_dump_json(), self.status, media_type="application/json")
+
+
+class _Reason(BaseModel):
+    code: str
+    message: str
+
+
+class _Refused(BaseModel):
+    error: _Reason
+
+
+class NodeDesk(Protocol):
+    """Behind the routes. Raises NodeRefused and StoreUnavailable."""
+
+    async def challenge(self, node: str) -> wire.Challenge: ...
+    async def first_use(self, node: str, nonce: str) -> bool: ...
+    async def sign_in(self, request: wire.SessionRequest) -> wire.SessionGrant: ...
+    async def heartbeat(self, node: str, beat: wire.Heartbeat) -> wire.HeartbeatReply: ...
+    async def report(self, node: str, report: Report) -> ReportReply: ...
+    async def leave(self, node: str, leave: wire.Leave) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request whose sender is proved."""
+
+    node: str
+    nonce: str
+    body: bytes
+
+
+def node_routes(desk: NodeDesk) -> APIRouter:
+    """The node-facing routes; not part of the public document."""
+    router = APIRouter(include_in_schema=False)
+
+    async def challenge(request: Request) -> BaseModel:
+        asked = _parse(wire.ChallengeRequest, await _body(request, _MAX_BYTES))
+        return await desk.challenge(asked.node)
+
+    async def sign_in(request: Request) -> BaseModel:
+        call = await _proved_once(request, desk)
+        asked = _parse(wire.SessionRequest, call.body)
+        _same(call.node, asked.node)
+        return await desk.sign_in(asked)
+
+    async def heartbeat(request: Request) -> BaseModel:
+        call = await _proved_once(request, desk)
+        return await desk.heartbeat(call.node, _parse(wire.Heartbeat, call.body))
+
+    async def report(request: Request) -> BaseModel:
+        # no nonce to remember: a repeated Report is fenced by its attempt
+        call = _proved(request, await _body(request, _MAX_REPORT_BYTES))
+        return await desk.report(call.node, _parse(Report, call.body))
+
+    async def leave(request: Request) -> BaseModel:
+        call = await _proved_once(request, desk)
+        await desk.leave(call.node, _parse(wire.Leave, call.body))
+        return wire.HeartbeatReply()
+
+    for path, handler in (
+        (wire.CHALLENGE_PATH, challenge),
+        (wire.SESSION_PATH, sign_in),
+        (wire.HEARTBEAT_PATH, heartbeat),
+        (wire.REPORT_PATH, report),
+        (wire.LEAVE_PATH, leave),
+    ):
+        router.add_route(path, _answering(handler), methods=["POST"])
+    return router
+
+
+def _answering(handler: Callable[[Request], Awaitable[BaseModel]]) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        try:
+            reply = await handler(request)
+        except NodeRefused as refused:
+            return refused.response()
+        except StoreUnavailable as error:
+            return NodeRefused(503, "STORE_UNAVAILABLE", error.message).response()
+        return Response(reply.model_dump_json(), media_type="application/json")
+
+    return answer
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise NodeRefused(413, "TOO_LARGE", f"The body is larger than {limit} bytes.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _parse(kind: type[Message], body: bytes) -> Message:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise NodeRefused(422, "MALFORMED", f"{where}: {first['msg']}") from None
+
+
+def _headers(request: Request) -> signing.SignedHeaders:
+    found = request.headers
+    try:
+        return signing.SignedHeaders(
+            found[signing.NODE_HEADER],
+            int(found[signing.TIME_HEADER]),
+            found[signing.NONCE_HEADER],
+            found[signing.SIGNATURE_HEADER],
+        )
+    except (KeyError, ValueError):
+        raise NodeRefused(401, "BAD_SIGNATURE", "The request lacks the four x-node- headers.") from None
+
+
+def _proved(request: Request, body: bytes) -> Call:
+    said = _headers(request)
+    off_ms = said.time_ms - round(time.time() * 1000)
+    if abs(off_ms) > signing.TIME_WINDOW_MS:
+        raise NodeRefused(401, "CLOCK_OFF", f"The node's clock is off by {off_ms / 1000:.0f} s. Set it by NTP.")
+    if not 16 <= len(said.nonce) <= 64:
+        raise NodeRefused(401, "BAD_SIGNATURE", "The nonce must have 16 to 64 characters.")
+    digest = signing.request_digest(request.method, request.url.path, said.time_ms, said.nonce, body)
+    try:
+        signer = signing.recover(digest, said.signature)
+    except signing.SignatureMismatch:
+        signer = ""
+    if signer != said.node:
+        raise NodeRefused(401, "BAD_SIGNATURE", "The signature is not of the address in x-node-address.")
+    return Call(signer, said.nonce, body)
+
+
+async def _proved_once(request: Request, desk: NodeDesk) -> Call:
+    call = _proved(request, await _body(request, _MAX_BYTES))
+    if not await desk.first_use(call.node, call.nonce):
+        raise NodeRefused(401, "REPLAYED", "The nonce was used before. Sign every request anew.")
+    return call
+
+
+def _same(signer: str, claimed: str) -> None:
+    if signer != claimed:
+        raise NodeRefused(401, "BAD_SIGNATURE", "The signer is not the node that is to sign in.")

@@ -1,0 +1,1 @@
+"""Who may work, and what time brings about. Nodes are chosen and Envelopes written inside the store's scripts."""

@@ -1,0 +1,93 @@
+"""The coordinator's settings: environment variables with the prefix RELAY_, frozen, secrets as SecretStr."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+from eth_utils.address import is_hex_address, to_checksum_address
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from coordinator.lifecycle.policy import Pay, Policy
+
+
+class SettingsWrong(Exception):
+    """All that is missing or wrong, in one message with a line each; never a value."""
+
+
+def _address(value: str) -> str:
+    if not is_hex_address(value):
+        raise ValueError("must be an address: 0x and 40 hexadecimal digits")
+    return to_checksum_address(value)
+
+
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class Settings(BaseSettings):
+    """Of every coordinator process; each reads what it needs. Only the chain writer opens the chain key's file."""
+
+    model_config = SettingsConfigDict(env_prefix="RELAY_", frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    redis_url: SecretStr = Field(description="redis:// or rediss:// URL of the store, with its password")
+    node_redis: str | None = Field(
+        None, description="host:port of the same Redis as nodes reach it; default: redis_url's"
+    )
+    catalogue: Path = Field(description="TOML file of models, upstreams and prices; see coordinator/relay.example.toml")
+    host: str = Field("127.0.0.1", description="address the API listens on")
+    port: int = Field(8080, ge=1, le=65535)
+    log_level: str = Field("INFO", pattern="^(?i:debug|info|warning|error)$")
+
+    rpc_url: str = Field("http://127.0.0.1:8545", description="EVM JSON-RPC endpoint (chain writer)")
+    chain_id: int | None = Field(None, description="refuse to run on any other chain")
+    chain_key_file: Path | None = Field(
+        None, description="hex private key of the coordinator, mode 0600 (chain writer)"
+    )
+    task_registry: Address | None = None
+    node_registry: Address | None = None
+    confirmations: int = Field(
+        1, ge=1, description="blocks, the transaction's own counted, until a record is confirmed"
+    )
+    batch_size: int = Field(50, ge=1, le=500, description="most tasks in one transaction")
+    batch_wait_ms: int = Field(200, ge=0, description="how long a transaction waits for company")
+
+    node_allow_file: Path | None = Field(
+        None, description="addresses of the nodes that may sign in; absent: every key may"
+    )
+    lease_seconds: float = Field(10, gt=0)
+    heartbeat_seconds: float = Field(2, gt=0)
+    attempt_timeout_seconds: float = Field(300, gt=0)
+    task_timeout_seconds: float = Field(900, gt=0)
+    result_ttl_hours: float = Field(24, gt=0)
+    sync_wait_seconds: float = Field(600, gt=0, description="longest wait of a synchronous opengpu call")
+    max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024)
+    pay_wei_per_prompt_token: int = Field(1_000_000_000, ge=0)
+    pay_wei_per_completion_token: int = Field(4_000_000_000, ge=0)
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(
+            lease=timedelta(seconds=self.lease_seconds),
+            heartbeat=timedelta(seconds=self.heartbeat_seconds),
+            attempt_timeout=timedelta(seconds=self.attempt_timeout_seconds),
+            task_timeout=timedelta(seconds=self.task_timeout_seconds),
+            result_ttl=timedelta(hours=self.result_ttl_hours),
+        )
+
+    @property
+    def pay(self) -> Pay:
+        return Pay(self.pay_wei_per_prompt_token, self.pay_wei_per_completion_token)
+
+
+def load() -> Settings:
+    """From the environment. Raises SettingsWrong that names every variable at once."""
+    try:
+        return Settings()  # the environment fills them
+    except ValidationError as error:
+        lines = [
+            f"  RELAY_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        ]
+        raise SettingsWrong("These settings are missing or wrong:\n" + "\n".join(lines)) from None
