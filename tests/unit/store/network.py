@@ -1,0 +1,93 @@
+"""Drives the store as a coordinator and its nodes would, with time moved by hand: no test waits for a lease."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from eth_keys.datatypes import PrivateKey
+from redis.asyncio import Redis
+
+from coordinator.lifecycle.order import Commitment, Order
+from coordinator.lifecycle.policy import Policy
+from coordinator.lifecycle.task import TaskState
+from coordinator.protocol.envelope import key_prefix, queue_name
+from coordinator.protocol.ids import TaskId, new_task_id
+from coordinator.protocol.report import Receipt, Refusal
+from coordinator.protocol.session import HeartbeatReply, SessionRequest
+from coordinator.store.nodes import NodeStore
+from coordinator.store.scripts import Scripts
+from coordinator.store.tasks import Swept, TaskStore
+
+MODEL = "relay/test"
+COMMITMENT = Commitment("0x" + "11" * 32, "0x" + "22" * 32, "0x" + "33" * 32, "0x" + "44" * 20)
+REQUEST = b'{"model":"relay/test","messages":[{"role":"user","content":"\xc3\xa9 \\" /"}]}'
+
+
+def node_address(number: int) -> str:
+    return str(PrivateKey(number.to_bytes(32, "big")).public_key.to_checksum_address())
+
+
+@dataclass
+class Network:
+    redis: Redis
+    policy: Policy = field(default_factory=Policy)
+
+    def __post_init__(self) -> None:
+        scripts = Scripts(self.redis, self.policy)
+        self.tasks = TaskStore(self.redis, scripts, self.policy)
+        self.nodes = NodeStore(self.redis, scripts)
+        self.sessions: dict[str, str] = {}
+
+    async def sign_in(self, number: int, *, slots: int = 2, models: tuple[str, ...] = (MODEL,)) -> str:
+        node = node_address(number)
+        challenge = await self.nodes.challenge(node)
+        request = SessionRequest(node=node, challenge=challenge, models=models, slots=slots)
+        self.sessions[node] = await self.nodes.open_session(request)
+        await self.beat(node)
+        return node
+
+    async def beat(self, node: str, *running: str, draining: bool = False) -> HeartbeatReply:
+        return await self.nodes.heartbeat(node, self.sessions[node], running, draining=draining)
+
+    async def submit(self, *, model: str = MODEL, mode: str = "opengpu") -> TaskId:
+        task_id = new_task_id(mode)
+        order = Order(mode, model, REQUEST, "guest", asynchronous=True)  # type: ignore[arg-type]
+        await self.tasks.submit(task_id, order, COMMITMENT if mode == "opengpu" else None)
+        return task_id
+
+    async def complete(self, attempt: str, node: str, answer: str = '{"ok":1}') -> Refusal | None:
+        task_id, _, number = attempt.rpartition("#")
+        receipt = Receipt(
+            task=COMMITMENT.task_address, attempt=int(number), request_hash=COMMITMENT.request_hash,
+            response_hash="0x" + "55" * 32, prompt_tokens=3, completion_tokens=4, started_at_ms=1, finished_at_ms=2,
+        )  # fmt: skip
+        return await self.tasks.complete(TaskId(task_id), int(number), node, answer, receipt, "0x" + "66" * 65, 7)
+
+    async def envelopes(self, node: str) -> list[dict[str, object]]:
+        """Takes all of a node's queue, oldest first, as its consumer would."""
+        key, found = f"{key_prefix(node)}{queue_name(node)}", []
+        while (raw := await self.redis.rpop(key)) is not None:
+            message = json.loads(raw)
+            [envelope], kwargs, _ = json.loads(message["body"])
+            assert kwargs == {}
+            found.append(envelope)
+        return found
+
+    async def held(self, node: str) -> set[str]:
+        return {item.decode() for item in await self.redis.smembers(f"relay:held:{node}")}
+
+    async def end_lease(self, attempt: str) -> Swept:
+        """As if the lease's time had passed."""
+        await self.redis.zadd("relay:leases", {attempt: 0})
+        return await self.tasks.sweep()
+
+    async def silence(self, node: str) -> Swept:
+        """As if the node had died and a whole lease had passed."""
+        await self.redis.zadd("relay:nodes", {node: 0})
+        for attempt in await self.held(node):
+            await self.redis.zadd("relay:leases", {attempt: 0})
+        return await self.tasks.sweep()
+
+    async def state(self, task_id: TaskId) -> TaskState:
+        return (await self.tasks.read(task_id)).state

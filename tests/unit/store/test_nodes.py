@@ -1,0 +1,89 @@
+"""Sessions and nonces."""
+
+from __future__ import annotations
+
+import pytest
+
+from coordinator.protocol.session import NoWork, SessionRequest
+from coordinator.store.nodes import ChallengeUnknown, SessionEnded
+from tests.unit.store.network import MODEL, Network, node_address
+
+
+async def test_a_challenge_is_good_once_and_for_its_own_node(network: Network) -> None:
+    node, other = node_address(1), node_address(2)
+    challenge = await network.nodes.challenge(node)
+    with pytest.raises(ChallengeUnknown):
+        await network.nodes.open_session(SessionRequest(node=other, challenge=challenge, models=(MODEL,), slots=1))
+    request = SessionRequest(node=node, challenge=challenge, models=(MODEL,), slots=1)
+    await network.nodes.open_session(request)
+    with pytest.raises(ChallengeUnknown):
+        await network.nodes.open_session(request)
+
+
+async def test_a_second_start_takes_over_and_the_first_is_told(network: Network) -> None:
+    node = await network.sign_in(1)
+    first = network.sessions[node]
+    await network.sign_in(1)
+    with pytest.raises(SessionEnded) as ended:
+        await network.nodes.heartbeat(node, first, (), draining=False)
+    assert ended.value.superseded
+    await network.beat(node)
+
+
+async def test_after_leaving_a_session_is_over(network: Network) -> None:
+    node = await network.sign_in(1)
+    await network.nodes.leave(node, network.sessions[node])
+    with pytest.raises(SessionEnded) as ended:
+        await network.beat(node)
+    assert not ended.value.superseded
+    assert await network.nodes.serving([MODEL]) == set()
+
+
+async def test_a_new_session_gets_no_work_before_its_first_heartbeat(network: Network) -> None:
+    node = node_address(1)
+    challenge = await network.nodes.challenge(node)
+    request = SessionRequest(node=node, challenge=challenge, models=(MODEL,), slots=1)
+    network.sessions[node] = await network.nodes.open_session(request)
+    task = await network.submit()
+    assert await network.held(node) == set()
+    await network.beat(node)
+    assert await network.held(node) == {f"{task}#1"}
+
+
+async def test_a_dead_node_that_comes_back_works_again(network: Network) -> None:
+    node = await network.sign_in(1)
+    await network.silence(node)
+    assert await network.nodes.serving([MODEL]) == set()
+    await network.beat(node)
+    await network.submit()
+    assert len(await network.held(node)) == 1
+
+
+async def test_a_node_without_work_is_told_why(network: Network) -> None:
+    node = await network.sign_in(1, slots=1)
+    assert (await network.beat(node)).no_work is NoWork.NO_DEMAND
+    task = await network.submit()
+    assert (await network.beat(node, f"{task}#1")).no_work is NoWork.FULL
+    assert (await network.beat(node, f"{task}#1", draining=True)).no_work is NoWork.DRAINING
+
+
+async def test_a_draining_node_gets_nothing_new(network: Network) -> None:
+    first, second = await network.sign_in(1), await network.sign_in(2)
+    await network.beat(first, draining=True)
+    for _ in range(3):
+        await network.submit()
+    assert await network.held(first) == set()
+    assert len(await network.held(second)) == 2
+
+
+async def test_a_nonce_is_good_once(network: Network) -> None:
+    assert await network.nodes.first_use("0xA", "n")
+    assert not await network.nodes.first_use("0xA", "n")
+    assert await network.nodes.first_use("0xB", "n")
+
+
+async def test_operators_see_every_node(network: Network) -> None:
+    node = await network.sign_in(1, slots=3)
+    await network.submit()
+    [row] = await network.nodes.all()
+    assert (row.node, row.slots, row.held, row.alive, row.models) == (node, 3, 1, True, (MODEL,))
