@@ -1,0 +1,5 @@
+import sys
+
+from scripts.network.cli import main
+
+sys.exit(main())

@@ -1,0 +1,209 @@
+"""Child processes: started and awaited until ready, watched, started again when they die, stopped in reverse order.
+
+Each child leads a process group of its own, so that Ctrl-C in the terminal reaches the supervisor alone and a child's
+own children go when it goes. The kernel kills each child when the supervisor dies, however it dies (PR_SET_PDEATHSIG).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0  # seconds before a dead child is started again; doubled while it keeps dying
+STEADY_AFTER = 10.0  # seconds alive after which a death counts as the first again
+POLL = 0.03  # seconds between two looks at whether a child is ready
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class StartFailed(Exception):
+    """A child died or was not ready in time; the message is for the user and names the log."""
+
+
+async def _always() -> bool:
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to run one child. Times in seconds.
+
+    `prepare` runs and `command` is asked before every start; `ready` is asked until it says so.
+    """
+
+    name: str
+    command: Callable[[], Sequence[str]]
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    ready: Callable[[], Awaitable[bool]] = _always
+    prepare: Callable[[], None] = lambda: None
+    before_stop: Callable[[], Awaitable[None]] | None = None
+    patience: float = 30.0
+    grace: float = 10.0
+
+
+class Child:
+    """One run of a Recipe."""
+
+    def __init__(self, recipe: Recipe, process: subprocess.Popen[bytes]) -> None:
+        self.recipe = recipe
+        self.pid = process.pid
+        self.started = time.monotonic()
+        self._process = process
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._pidfd = os.pidfd_open(process.pid)
+        asyncio.get_running_loop().add_reader(self._pidfd, self._reap)
+
+    @classmethod
+    def spawn(cls, recipe: Recipe) -> Child:
+        recipe.prepare()
+        recipe.log.parent.mkdir(parents=True, exist_ok=True)
+        with recipe.log.open("ab") as log:
+            process = subprocess.Popen(
+                recipe.command(),
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **recipe.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with(os.getpid()),
+            )
+        return cls(recipe, process)
+
+    def _reap(self) -> None:
+        """The leader is dead but not yet waited for, so the group's number is still its own: end the rest of it."""
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        self.signal(signal.SIGKILL)
+        code = self._process.wait()
+        if not self.ended.done():
+            self.ended.set_result(code)
+
+    def signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    async def until_ready(self) -> None:
+        """Raises StartFailed when it dies or is not ready in time."""
+        deadline = time.monotonic() + self.recipe.patience
+        while not await self.recipe.ready():
+            if self.ended.done():
+                raise StartFailed(
+                    f"{self.recipe.name} ended {describe(self.ended.result())} at its start: {self._why()}"
+                )
+            if time.monotonic() > deadline:
+                raise StartFailed(f"{self.recipe.name} is not ready after {self.recipe.patience:.0f} s: {self._why()}")
+            await asyncio.sleep(POLL)
+
+    def _why(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = [line for line in self.recipe.log.read_text(errors="replace").splitlines() if line.strip()]
+            if lines:
+                return f"{lines[-1][:300]} (log: {self.recipe.log})"
+        return f"its log says nothing (log: {self.recipe.log})"
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL when its grace is over; returns when it is gone."""
+        if not self.ended.done():
+            self.signal(signal.SIGTERM)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self.ended), self.recipe.grace)
+        if not self.ended.done():
+            self.signal(signal.SIGKILL)
+        await self.ended
+
+
+def die_with(parent: int) -> Callable[[], None]:
+    """For the child, between fork and exec: be killed when the supervisor's main thread ends, or be gone if it has."""
+
+    def arrange() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return arrange
+
+
+def describe(code: int) -> str:
+    """An exit status in words."""
+    return f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
+
+
+class Family:
+    """All children, healed until `stop`. `tell` gets a line for the user a death, `changed` runs when a pid is new."""
+
+    def __init__(self, tell: Callable[[str], None], changed: Callable[[], None] = lambda: None) -> None:
+        self.children: dict[str, Child] = {}
+        self._tell = tell
+        self._changed = changed
+        self._watchers: list[asyncio.Task[None]] = []
+        self._layers: list[list[str]] = []
+        self._stopping = False
+
+    def pid(self, name: str) -> int:
+        return self.children[name].pid
+
+    async def start(self, *recipes: Recipe) -> None:
+        """Starts them all at once, as one layer, and returns when each is ready. Raises StartFailed."""
+        self._layers.append([recipe.name for recipe in recipes])
+        for recipe in recipes:
+            self.children[recipe.name] = Child.spawn(recipe)
+        await asyncio.gather(*(self.children[recipe.name].until_ready() for recipe in recipes))
+        self._watchers += [asyncio.create_task(self._heal(recipe)) for recipe in recipes]
+
+    async def _heal(self, recipe: Recipe) -> None:
+        backoff = FIRST_BACKOFF
+        while True:
+            child = self.children[recipe.name]
+            code = await asyncio.shield(child.ended)
+            if self._stopping:
+                return
+            if time.monotonic() - child.started > STEADY_AFTER:
+                backoff = FIRST_BACKOFF
+            died = time.monotonic()
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, LONGEST_BACKOFF)
+            again = self.children[recipe.name] = Child.spawn(recipe)
+            outcome = "ready"
+            try:
+                await again.until_ready()
+            except StartFailed as failure:
+                outcome = f"but {failure}"
+            took = time.monotonic() - died
+            self._tell(
+                f"{recipe.name} (pid {child.pid}) ended {describe(code)}: "
+                f"started again as pid {again.pid}, {outcome} after {took:.1f} s"
+            )
+            self._changed()
+
+    async def stop(self) -> None:
+        """Stops all, the last layer first, each before the one it leans on."""
+        self._stopping = True
+        for watcher in self._watchers:
+            watcher.cancel()
+        for layer in reversed(self._layers):
+            await asyncio.gather(*(self._stop(self.children[name]) for name in layer if name in self.children))
+
+    @staticmethod
+    async def _stop(child: Child) -> None:
+        if child.recipe.before_stop is not None and not child.ended.done():
+            await child.recipe.before_stop()
+        await child.stop()
+
+    def kill(self) -> None:
+        """At once, all."""
+        self._stopping = True
+        for child in self.children.values():
+            if not child.ended.done():
+                child.signal(signal.SIGKILL)

@@ -1,0 +1,158 @@
+"""The network: all its processes, in order, and the file by which other tools find it.
+
+redis, chain ──► contracts deployed, client key, model server ──► api, chain writer ──► nodes ──► up.json
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from scripts.network import relay
+from scripts.network.chain import CHAIN_ID, Chain
+from scripts.network.children import Family
+from scripts.network.home import Home
+from scripts.network.keys import account, remembered
+from scripts.network.redis import Redis
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start: the API's port (0: any free one) and how many nodes."""
+
+    port: int
+    nodes: int
+
+
+@dataclass(slots=True)
+class Network:
+    """Running from `start` to `stop`. `tell` gets lines for the user."""
+
+    home: Home
+    plan: Plan
+    tell: Callable[[str], None]
+    up: dict[str, Any] = field(default_factory=dict)
+    family: Family = field(init=False)
+    chain: Chain = field(init=False)
+    redis: Redis = field(init=False)
+    _saving: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.family = Family(self.tell, self._write_up)
+        path = self.home.path
+        self.redis = Redis.at(path / "redis", self.home.port("redis"), path / "keys/redis.password")
+        self.chain = Chain(path / "chain", self.home.port("chain"))
+
+    async def start(self) -> dict[str, Any]:
+        """The content of up.json, written when all is ready. Raises StartFailed, Unusable."""
+        port = self.home.api_port(self.plan.port)
+        base_url = f"http://127.0.0.1:{port}"
+        log = self.home.log
+        await self.family.start(self.redis.recipe(log("redis")), self.chain.recipe(log("chain")))
+        self._saving = asyncio.create_task(self.chain.keep_saving())
+        model = relay.model_server(self.home.port("model"), log("model"))
+        (contracts, api_key), _ = await asyncio.gather(self._prepare(base_url), self.family.start(model))
+        relay.write_catalogue(self.home.path / "relay.toml", self.home.port("model"))
+        coordinator = relay.Coordinator(self._environment(port, contracts), base_url)
+        await self.family.start(coordinator.api(log("api")), coordinator.chain_writer(log("chain writer")))
+        self._admit_nodes()
+        await self.family.start(*(self._node(number, base_url) for number in self._numbers()))
+        self.up = {
+            "base_url": base_url,
+            "api_key": api_key,
+            "superkey": None,
+            "rpc_url": self.chain.url,
+            "chain_id": CHAIN_ID,
+            "contracts": contracts,
+            "redis_url": self.redis.url,
+            "state": str(self.home.path),
+        }
+        self._write_up()
+        return self.up
+
+    async def stop(self) -> None:
+        """Nodes first, Redis last."""
+        self.up = {}
+        self.home.up_json.unlink(missing_ok=True)
+        if self._saving is not None:
+            self._saving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._saving
+        await self.family.stop()
+
+    def _numbers(self) -> range:
+        return range(1, self.plan.nodes + 1)
+
+    def _environment(self, port: int, contracts: dict[str, str]) -> dict[str, str]:
+        path = self.home.path
+        addresses = {"RELAY_TASK_REGISTRY": "TaskRegistry", "RELAY_NODE_REGISTRY": "NodeRegistry"}
+        return {
+            "RELAY_REDIS_URL": self.redis.url,
+            "RELAY_RPC_URL": self.chain.url,
+            "RELAY_CHAIN_KEY_FILE": str(path / "keys/coordinator.key"),
+            "RELAY_CHAIN_ID": str(CHAIN_ID),
+            "RELAY_CATALOGUE": str(path / "relay.toml"),
+            "RELAY_HOST": "127.0.0.1",
+            "RELAY_PORT": str(port),
+            "RELAY_NODE_ALLOW_FILE": str(path / "nodes.allow"),
+            **{setting: contracts[name] for setting, name in addresses.items() if name in contracts},
+        }
+
+    async def _prepare(self, base_url: str) -> tuple[dict[str, str], str]:
+        """Contracts on the chain, and a client's key in the store."""
+        coordinator = relay.Coordinator(self._environment(0, self.home.read("contracts.json")), base_url)
+        return await self._contracts(coordinator), await self._api_key(coordinator)
+
+    async def _contracts(self, coordinator: relay.Coordinator) -> dict[str, str]:
+        """Their addresses. Once here, a kill -9 of anvil can't take them away."""
+        await self.chain.fund(account(self.home.path / "keys/coordinator.key"))
+        known: dict[str, str] = self.home.read("contracts.json")
+        if known and await self.chain.has_code(*known.values()):
+            return known
+        deployed = await coordinator.deploy(self.home.log("deploy"))
+        await self.chain.save()
+        self.home.write("contracts.json", deployed)
+        return deployed
+
+    async def _api_key(self, coordinator: relay.Coordinator) -> str:
+        path = self.home.path / "keys/api.key"
+        if not path.exists():
+            made = await coordinator.new_api_key(self.home.log("key"), "scripts/up")
+            return remembered(path, lambda: made)
+        return path.read_text().strip()
+
+    def _admit_nodes(self) -> None:
+        """Makes the nodes' keys and lets them in, beside whom the operator has let in."""
+        allow = self.home.path / "nodes.allow"
+        text = (
+            allow.read_text()
+            if allow.exists()
+            else "# nodes that may sign in: one address a line; read again on change\n"
+        )
+        for number in self._numbers():
+            home = self.home.path / "nodes" / str(number)
+            home.mkdir(mode=0o700, exist_ok=True)
+            address = account(home / "node.key")
+            if address.lower() not in text.lower():
+                text += f"{address}  # node {number} of scripts/up\n"
+        allow.write_text(text)
+
+    def _node(self, number: int, base_url: str) -> Any:
+        home = self.home.path / "nodes" / str(number)
+        return relay.node(number, home, base_url, self.home.log(f"node {number}"))
+
+    def _write_up(self) -> None:
+        """Nothing before all is ready; again with the new pid whenever a child was started again."""
+        if not self.up:
+            return
+        names = {"redis": "redis", "chain": "chain", "chain_writer": "chain writer", "api": "api", "model": "model"}
+        nodes = [f"node {number}" for number in self._numbers()]
+        pids: dict[str, Any] = {key: self.family.pid(name) for key, name in names.items()}
+        logs: dict[str, Any] = {key: str(self.home.log(name)) for key, name in names.items()}
+        self.up["pids"] = {**pids, "nodes": [self.family.pid(name) for name in nodes]}
+        self.up["logs"] = {**logs, "nodes": [str(self.home.log(name)) for name in nodes]}
+        self.home.write("up.json", json.loads(json.dumps(self.up)))

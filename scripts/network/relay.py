@@ -1,0 +1,119 @@
+"""Our own programs: the coordinator's processes, the nodes, and the model server behind direct mode.
+
+Their settings travel in the environment; secrets as the path of a file, or (the Redis URL) in the child's own alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.network.children import ROOT, Recipe, StartFailed
+from scripts.network.wire import Refused, call
+
+EXAMPLE = ROOT / "coordinator/relay.example.toml"
+MODEL = "relay/tiny-chat"
+SLOTS = 4
+# What Ctrl-C waits for: work in hand on a node is finished and handed in, then it is somebody else's.
+DRAIN_SECONDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinator:
+    """Everything that `python -m coordinator` runs. `environment` holds the Redis URL: secret."""
+
+    environment: Mapping[str, str]
+    base_url: str
+
+    def api(self, log: Path) -> Recipe:
+        return Recipe("api", _python("coordinator", "api"), log, self.environment, ready=self.healthy)
+
+    def chain_writer(self, log: Path) -> Recipe:
+        return Recipe("chain writer", _python("coordinator", "chain"), log, self.environment)
+
+    async def healthy(self) -> bool:
+        try:
+            await asyncio.to_thread(call, f"{self.base_url}/v2/health", timeout=2.0)
+        except (OSError, Refused):
+            return False
+        return True
+
+    async def deploy(self, log: Path) -> dict[str, str]:
+        """Contract name to address; deploys what isn't there. Raises StartFailed."""
+        printed = json.loads(await self._run(log, "deploy"))
+        return {name: printed[name] for name in ("TaskRegistry", "NodeRegistry")}
+
+    async def new_api_key(self, log: Path, name: str) -> str:
+        """The key in full: secret. Raises StartFailed."""
+        return await self._run(log, "key", "create", "--name", name)
+
+    async def _run(self, log: Path, *words: str) -> str:
+        """The last line that a command of the coordinator prints."""
+        with log.open("ab") as errors:
+            process = await asyncio.create_subprocess_exec(
+                *_python("coordinator", *words)(),
+                cwd=ROOT,
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+            )
+            printed, _ = await process.communicate()
+        lines = printed.decode().split("\n")
+        if process.returncode != 0:
+            raise StartFailed(f"`coordinator {' '.join(words)}` ended with status {process.returncode} (log: {log})")
+        return next(line for line in reversed(lines) if line.strip()).strip()
+
+
+def node(number: int, home: Path, base_url: str, log: Path) -> Recipe:
+    """The `number`-th node, with its key and its unposted Reports in `home`. Ready when it has signed in."""
+    environment = {
+        "NODE_KEY_FILE": str(home / "node.key"),
+        "NODE_STATE_DIR": str(home / "state"),
+        "NODE_COORDINATOR_URL": base_url,
+        "NODE_SLOTS": str(SLOTS),
+        "NODE_DRAIN_SECONDS": str(DRAIN_SECONDS),
+    }
+    name = f"node {number}"
+    return Recipe(name, _python("node", "run"), log, environment, ready=SignedIn(log), grace=DRAIN_SECONDS + 4)
+
+
+class SignedIn:
+    """Whether a node's log has told, since the node was last started, that it signed in."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+
+    async def __call__(self) -> bool:
+        return True
+
+
+def model_server(port: int, log: Path) -> Recipe:
+    """The tiny model behind the OpenAI API on the loopback: the upstream of direct mode."""
+
+    async def answers() -> bool:
+        try:
+            await asyncio.to_thread(call, f"http://127.0.0.1:{port}/v1/models", timeout=2.0)
+        except (OSError, Refused):
+            return False
+        return True
+
+    return Recipe("model", _python("node", "model", "--port", str(port)), log, ready=answers)
+
+
+def write_catalogue(path: Path, model_port: int) -> None:
+    """The example with our model server as its upstream; once it's there, only that server's port is kept right."""
+    text = (path if path.exists() else EXAMPLE).read_text()
+    path.write_text(re.sub(r'^(base_url = "http://127\.0\.0\.1:)\d+', rf"\g<1>{model_port}", text, count=1, flags=re.M))
+
+
+def _python(module: str, *words: str) -> Callable[[], Sequence[str]]:
+    command = [sys.executable, "-m", module, *words]
+    return lambda: command
