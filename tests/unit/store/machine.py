@@ -1,0 +1,199 @@
+"""Law: whatever is lost, repeated, reordered or forged, a task ends once, with one accepted attempt or an honest failure."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from redis.asyncio import Redis
+
+from coordinator.errors import ProviderUnavailable, TaskNotFound, UpstreamError
+from coordinator.lifecycle.task import TaskView
+from coordinator.protocol.report import Refusal
+from coordinator.store.nodes import SessionEnded
+from tests.unit.store.network import MODEL, Network, node_address
+
+NODES = st.integers(1, 3)
+OTHER = "relay/other"
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Subclasses say which Redis. Every attempt ever opened stays usable, so that late and foreign Reports are tried."""
+
+    def connect(self) -> Redis:
+        raise NotImplementedError
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.redis = self.run(self._fresh())
+        self.network = Network(self.redis)
+        self.submitted: dict[str, str] = {}
+        self.ended: dict[str, TaskView] = {}
+        self.accepted: dict[str, int] = {}
+        self.attempts: list[tuple[str, str]] = []
+
+    async def _fresh(self) -> Redis:
+        redis = self.connect()
+        await redis.flushall()
+        return redis
+
+    def run(self, coroutine: Any) -> Any:
+        return self.runner.run(coroutine)
+
+    def teardown(self) -> None:
+        self.run(self.finish())
+        self.run(self.redis.aclose())
+        self.runner.close()
+
+    # ── what clients, nodes, time and accidents do ──────────────────────────
+
+    @rule(model=st.sampled_from([MODEL, OTHER]))
+    def submit(self, model: str) -> None:
+        try:
+            self.submitted[self.run(self.network.submit(model=model))] = model
+        except ProviderUnavailable:
+            assert not self.run(self.network.nodes.serving([model]))
+
+    @rule(number=NODES, models=st.sampled_from([(MODEL,), (MODEL, OTHER)]))
+    def sign_in(self, number: int, models: tuple[str, ...]) -> None:
+        self.run(self.network.sign_in(number, models=models))
+
+    @rule(number=NODES, lists=st.booleans(), draining=st.booleans())
+    def beat(self, number: int, lists: bool, draining: bool) -> None:
+        node = node_address(number)
+        if node not in self.network.sessions:
+            return
+        try:
+            running = sorted(self.run(self.network.held(node))) if lists else []
+            self.run(self.network.beat(node, *running, draining=draining))
+        except SessionEnded:
+            pass
+
+    @rule(number=NODES)
+    def leave(self, number: int) -> None:
+        node = node_address(number)
+        try:
+            self.run(self.network.nodes.leave(node, self.network.sessions.get(node, "")))
+        except SessionEnded:
+            pass
+
+    @rule(number=NODES)
+    def die(self, number: int) -> None:
+        self.run(self.network.silence(node_address(number)))
+
+    @rule(data=st.data(), number=NODES, foreign=st.booleans())
+    def answer(self, data: st.DataObject, number: int, foreign: bool) -> None:
+        if not self.attempts:
+            return
+        attempt, holder = data.draw(st.sampled_from(self.attempts))
+        node = node_address(number) if foreign else holder
+        refusal = self.run(self.network.complete(attempt, node, f'{{"by":"{attempt}"}}'))
+        if refusal is None:
+            task = attempt.rpartition("#")[0]
+            self.accepted[task] = self.accepted.get(task, 0) + 1
+            assert node == holder
+
+    @rule(data=st.data(), how=st.sampled_from(["refused", "fault", "handed_back"]))
+    def fail(self, data: st.DataObject, how: Any) -> None:
+        if not self.attempts:
+            return
+        attempt, holder = data.draw(st.sampled_from(self.attempts))
+        task, _, number = attempt.rpartition("#")
+        error = UpstreamError("failed")
+        refusal = self.run(self.network.tasks.give_up_attempt(task, int(number), holder, how, error))  # type: ignore[arg-type]
+        assert refusal in (None, Refusal.LATE, Refusal.DUPLICATE)
+
+    @rule(data=st.data())
+    def lease_ends(self, data: st.DataObject) -> None:
+        leases = self.run(self.redis.zrange("relay:leases", 0, -1))
+        if leases:
+            self.run(self.network.end_lease(data.draw(st.sampled_from(leases)).decode()))
+
+    @rule(data=st.data())
+    def deadline_passes(self, data: st.DataObject) -> None:
+        tasks = self.run(self.redis.zrange("relay:deadlines", 0, -1))
+        if tasks:
+            self.run(self.redis.zadd("relay:deadlines", {data.draw(st.sampled_from(tasks)): 0}))
+            self.run(self.network.tasks.sweep())
+
+    @rule(number=NODES)
+    def broker_loses_everything(self, number: int) -> None:
+        self.run(self.network.envelopes(node_address(number)))
+
+    # ── what must hold after every step ─────────────────────────────────────
+
+    @invariant()
+    def the_law(self) -> None:
+        self.run(self._check())
+
+    async def _check(self) -> None:
+        open_attempts = await self._open_attempts()
+        leases = {item.decode() for item in await self.redis.zrange("relay:leases", 0, -1)}
+        held: set[str] = set()
+        for number in (1, 2, 3):
+            mine = await self.network.held(node_address(number))
+            assert len(mine) <= 2, "more than its slots"
+            assert not mine & held, "two holders of one attempt"
+            held |= mine
+        assert open_attempts == leases == held
+        for task in self.submitted:
+            await self._check_task(task)
+        await self._nobody_waits_for_nothing()
+
+    async def _open_attempts(self) -> set[str]:
+        found = set()
+        for task in self.submitted:
+            row = {k.decode(): v.decode("latin-1") for k, v in (await self.redis.hgetall(f"relay:task:{task}")).items()}
+            for number in range(1, int(row["attempt"]) + 1):
+                pair = (f"{task}#{number}", row[f"attempt_node:{number}"])
+                if pair not in self.attempts:
+                    self.attempts.append(pair)
+            opened = [n for n in range(1, int(row["attempt"]) + 1) if row[f"attempt_state:{n}"] == "open"]
+            assert len(opened) <= 1, "two open attempts of one task"
+            assert bool(opened) == (row["state"] in ("assigned", "running"))
+            found |= {f"{task}#{n}" for n in opened}
+        return found
+
+    async def _check_task(self, task: str) -> None:
+        view = await self.network.tasks.read(task)  # type: ignore[arg-type]
+        assert self.accepted.get(task, 0) == (1 if view.status == "completed" else 0)
+        waits = await self.redis.zscore(f"relay:line:{self.submitted[task]}", task) is not None
+        assert waits == (view.state == "waiting")
+        record = await self.network.tasks.record(task)  # type: ignore[arg-type]
+        assert record["settlement"] == ("pending" if view.terminal else "none")
+        before = self.ended.get(task)
+        if before is not None:
+            assert (before.state, before.answer, before.error_code) == (view.state, view.answer, view.error_code)
+        if view.terminal:
+            assert view.status == "completed" or (view.error_code and view.error_status)
+            self.ended[task] = view
+
+    async def _nobody_waits_for_nothing(self) -> None:
+        for model in (MODEL, OTHER):
+            waiting = await self.redis.zcard(f"relay:line:{model}")
+            free = await self.redis.zrange(f"relay:free:{model}", 0, -1)
+            if not waiting or not free:
+                continue
+            # allowed only while a fresh node lives that is busy, for tasks that the free ones have had
+            for task in await self.redis.zrange(f"relay:line:{model}", 0, -1):
+                tried = (await self.redis.hget(f"relay:task:{task.decode()}", "tried") or b"").decode()
+                assert all(node.decode() in tried for node in free), "a free slot beside a waiting task"
+
+    async def finish(self) -> None:
+        """With one healthy node and time, everything that was accepted ends."""
+        if not self.submitted:
+            return
+        for number in (1, 2, 3):
+            await self.network.silence(node_address(number))
+        for _ in range(4 * len(self.submitted) + 4):
+            node = await self.network.sign_in(9, models=(MODEL, OTHER))
+            for attempt in await self.network.held(node):
+                await self.network.complete(attempt, node)
+        for task in self.submitted:
+            try:
+                assert (await self.network.tasks.read(task)).terminal  # type: ignore[arg-type]
+            except TaskNotFound as lost:  # pragma: no cover
+                raise AssertionError("an accepted task was lost") from lost

@@ -1,0 +1,18 @@
+"""The law of the store, on fakeredis; tests/integration/store tries the same on a real server."""
+
+from __future__ import annotations
+
+from fakeredis import FakeAsyncRedis, FakeServer
+from hypothesis import settings
+from redis.asyncio import Redis
+
+from tests.unit.store.machine import StoreMachine
+
+
+class OnFake(StoreMachine):
+    def connect(self) -> Redis:
+        return FakeAsyncRedis(server=FakeServer())
+
+
+TestStoreMachine = OnFake.TestCase
+TestStoreMachine.settings = settings(max_examples=5, stateful_step_count=20, deadline=None)
