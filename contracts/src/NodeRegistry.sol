@@ -58,7 +58,7 @@ contract NodeRegistry is INodeRegistry, AccessControl, EIP712, ReentrancyGuardTr
         if (provider != address(0) && (provider != msg.sender || entry.stake != 0)) revert NodeTaken(node, provider);
         if (entry.unbondsAt != 0) revert AlreadyUnbonding(node, entry.unbondsAt);
         if (msg.value < minStake) revert StakeTooSmall(msg.value, minStake);
-        (address signer, ECDSA.RecoverError err, ) =
+        (address signer, ECDSA.RecoverError err,) =
             ECDSA.tryRecoverCalldata(registrationDigest(msg.sender, node), nodeSignature);
         if (err != ECDSA.RecoverError.NoError || signer != node) revert BadNodeSignature();
         entry.provider = msg.sender;

@@ -23,7 +23,7 @@ contract Task is ITask {
 
     /// @inheritdoc ITask
     function taskId() external view returns (bytes32 taskKey) {
-        (taskKey, ) = _arguments();
+        (taskKey,) = _arguments();
     }
 
     /// @inheritdoc ITask

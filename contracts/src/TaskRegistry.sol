@@ -9,6 +9,7 @@ import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {INodeRegistry} from "./interfaces/INodeRegistry.sol";
 import {ITaskRegistry} from "./interfaces/ITaskRegistry.sol";
 import {Task} from "./Task.sol";
+import {TaskCode} from "./TaskCode.sol";
 
 /// @title See ITaskRegistry
 /// @dev Ether comes in by `deposit` alone and every wei of it is either a deposit or a credit. What is forced in otherwise
@@ -29,9 +30,6 @@ contract TaskRegistry is ITaskRegistry, EIP712, ReentrancyGuardTransient {
         "uint32 completionTokens,uint64 startedAt,uint64 finishedAt)"
     );
 
-    /// @dev 45 bytes of EIP-1167 proxy and the two hashes.
-    uint256 private constant TASK_CODE_LENGTH = 0x2d + 64;
-
     /// @inheritdoc ITaskRegistry
     address public immutable implementation;
 
@@ -50,17 +48,16 @@ contract TaskRegistry is ITaskRegistry, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc ITaskRegistry
     function open(Opening[] calldata items) external {
+        bytes memory code = TaskCode.blank(implementation);
         for (uint256 i = 0; i < items.length; ++i) {
             Opening calldata item = items[i];
-            address task = taskAddress(msg.sender, item.taskKey, item.requestHash);
+            address task = TaskCode.place(code, msg.sender, item.taskKey, item.requestHash);
             // Code never leaves a task's address, so this also catches settled ones and repeats within the batch.
             if (task.code.length != 0) {
                 emit ItemSkipped(task, SkipReason.AlreadyOpen);
                 continue;
             }
-            Clones.cloneDeterministicWithImmutableArgs(
-                implementation, _arguments(item.taskKey, item.requestHash), _salt(msg.sender, item.taskKey)
-            );
+            TaskCode.create(code, msg.sender, item.taskKey);
             emit TaskOpened(task, msg.sender, item.taskKey, item.requestHash);
         }
     }
@@ -69,11 +66,12 @@ contract TaskRegistry is ITaskRegistry, EIP712, ReentrancyGuardTransient {
     /// @dev The deposit is held in memory over the loop and written once. That is safe because nothing in the loop calls out:
     /// no callee can spend it in between.
     function settle(Settlement[] calldata items) external {
+        bytes memory code = TaskCode.blank(implementation);
         uint256 before = _deposits[msg.sender];
         uint256 left = before;
         for (uint256 i = 0; i < items.length; ++i) {
             Settlement calldata item = items[i];
-            address task = taskAddress(msg.sender, item.taskKey, item.requestHash);
+            address task = TaskCode.place(code, msg.sender, item.taskKey, item.requestHash);
             (bool refused, SkipReason reason) = _refusal(task, item, left);
             if (refused) {
                 emit ItemSkipped(task, reason);
@@ -87,9 +85,10 @@ contract TaskRegistry is ITaskRegistry, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc ITaskRegistry
     function fail(Failure[] calldata items) external {
+        bytes memory code = TaskCode.blank(implementation);
         for (uint256 i = 0; i < items.length; ++i) {
             Failure calldata item = items[i];
-            address task = taskAddress(msg.sender, item.taskKey, item.requestHash);
+            address task = TaskCode.place(code, msg.sender, item.taskKey, item.requestHash);
             (bool closed, SkipReason reason) = _closed(task);
             if (closed) {
                 emit ItemSkipped(task, reason);
@@ -170,9 +169,7 @@ contract TaskRegistry is ITaskRegistry, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc ITaskRegistry
     function taskAddress(address coordinator, bytes32 taskKey, bytes32 requestHash) public view returns (address) {
-        return Clones.predictDeterministicAddressWithImmutableArgs(
-            implementation, _arguments(taskKey, requestHash), _salt(coordinator, taskKey)
-        );
+        return TaskCode.place(TaskCode.blank(implementation), coordinator, taskKey, requestHash);
     }
 
     /// @inheritdoc ITaskRegistry
@@ -205,13 +202,12 @@ contract TaskRegistry is ITaskRegistry, EIP712, ReentrancyGuardTransient {
 
     /// @dev Effects of an item that `_refusal` let through: the payment fits its 88 bits.
     function _complete(address task, Settlement calldata item) private {
-        _outcomes[task] = Outcome({
-            result: item.responseHash, node: item.node, payment: uint88(item.payment), status: Status.Completed
-        });
-        _credits[item.node] += item.payment;
-        emit TaskCompleted(
-            task, item.node, item.responseHash, item.payment, item.promptTokens, item.completionTokens
-        );
+        (address node, uint96 payment, bytes32 responseHash) = (item.node, item.payment, item.responseHash);
+        Outcome storage outcome = _outcomes[task];
+        outcome.result = responseHash;
+        (outcome.node, outcome.payment, outcome.status) = (node, uint88(payment), Status.Completed);
+        _credits[node] += payment;
+        emit TaskCompleted(task, node, responseHash, payment, item.promptTokens, item.completionTokens);
     }
 
     /// @dev The cheapest checks first, the signature last but for the money: a repeat of a whole batch costs no ecrecover.
@@ -240,23 +236,15 @@ contract TaskRegistry is ITaskRegistry, EIP712, ReentrancyGuardTransient {
             item.startedAt,
             item.finishedAt
         );
-        (address signer, ECDSA.RecoverError err, ) = ECDSA.tryRecoverCalldata(digest, item.signature);
+        (address signer, ECDSA.RecoverError err,) = ECDSA.tryRecoverCalldata(digest, item.signature);
         return err == ECDSA.RecoverError.NoError && signer == item.node;
     }
 
     /// @dev The proxy code of EIP-1167 for our implementation, with any two hashes behind it.
     function _isClone(address task) private view returns (bool) {
-        if (task.code.length != TASK_CODE_LENGTH) return false;
+        if (task.code.length != TaskCode.RUNTIME_LENGTH) return false;
         bytes memory proxy =
             abi.encodePacked(hex"363d3d373d3d3d363d73", implementation, hex"5af43d82803e903d91602b57fd5bf3");
         return task.codehash == keccak256(bytes.concat(proxy, Clones.fetchCloneArgs(task)));
-    }
-
-    function _arguments(bytes32 taskKey, bytes32 requestHash) private pure returns (bytes memory) {
-        return abi.encodePacked(taskKey, requestHash);
-    }
-
-    function _salt(address coordinator, bytes32 taskKey) private pure returns (bytes32) {
-        return keccak256(abi.encode(coordinator, taskKey));
     }
 }
