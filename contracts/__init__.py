@@ -16,8 +16,8 @@ NAMES = ("NodeRegistry", "Task", "TaskRegistry")
 class Artifact:
     """One compiled contract; code is hex with 0x. Written by ``scripts/contracts build``.
 
-    ``deployed_bytecode`` has zeros where the constructor writes immutables: ``immutable_references`` are those places as
-    (first byte, number of bytes), to be left out of a comparison with the code on a chain.
+    ``deployed_bytecode`` has zeros where the constructor writes immutables: ``immutable_references`` are those places
+    as (first byte, number of bytes), to be left out of a comparison with the code on a chain.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Artifact:
 
 @cache
 def artifact(name: str) -> Artifact:
-    """The committed artifact of a contract; the result is shared, so read it only. Raises LookupError for another name."""
+    """The committed artifact of a contract, shared, so read it only. Raises LookupError for another name."""
     if name not in NAMES:
         raise LookupError(f"no contract {name!r}: there are {', '.join(NAMES)}")
     stored = json.loads((ROOT / "artifacts" / f"{name}.json").read_text(encoding="utf-8"))

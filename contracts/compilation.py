@@ -14,13 +14,12 @@ from typing import Any
 
 from contracts import NAMES, ROOT
 
-
 #: What of foundry.toml changes the code that comes out.
 _SETTINGS = ("bytecode_hash", "cbor_metadata", "evm_version", "optimizer", "optimizer_runs", "via_ir")
 
 
 def sources_sha256() -> str:
-    """One hash over all that an artifact is compiled from: sources, settings, and the versions of compiler and library."""
+    """One hash over all that goes into an artifact: sources, settings, the versions of compiler and library."""
     profile = tomllib.loads((ROOT / "foundry.toml").read_text(encoding="utf-8"))["profile"]["default"]
     versions = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))["devDependencies"]
     pinned = [profile[key] for key in _SETTINGS] + [versions["solc"], versions["@openzeppelin/contracts"]]
