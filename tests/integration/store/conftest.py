@@ -1,0 +1,25 @@
+"""The store's tests once more, on a real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from coordinator.store.connection import connect
+from tests.parts.servers import RedisServer
+from tests.unit.store.network import Network
+
+
+@pytest.fixture
+async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
+    client = connect(SecretStr(redis_server.url))
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def network(redis: Redis) -> Network:
+    return Network(redis)

@@ -1,0 +1,96 @@
+"""A Redis that is killed with -9, and the users it has made for nodes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from celery import Celery
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError
+
+from coordinator.errors import StoreUnavailable
+from coordinator.store.acl import BrokerUsers
+from coordinator.store.connection import connect
+from coordinator.store.signals import Signals
+from tests.parts.servers import RedisServer
+from tests.unit.store.network import Network, node_address
+
+
+async def test_what_was_accepted_survives_kill_9(network: Network, redis_server: RedisServer) -> None:
+    node = await network.sign_in(1, slots=1)
+    tasks = [await network.submit() for _ in range(20)]
+    redis_server.kill()
+    with pytest.raises(StoreUnavailable):
+        await network.submit()
+    redis_server.start()
+    assert [await network.state(task) for task in tasks] == ["assigned"] + ["waiting"] * 19
+    assert await network.held(node) == {f"{tasks[0]}#1"}
+    assert len(await network.envelopes(node)) == 1
+
+
+async def test_a_node_reaches_its_own_queue_alone_and_survives_a_restart(
+    redis: Redis, redis_server: RedisServer
+) -> None:
+    users, node = BrokerUsers(redis, redis_server.address), node_address(1)
+    credential = await users.grant(node)
+    await redis.lpush(f"{credential.key_prefix}{credential.queue}", "work")
+    await redis.set("relay:task:opengpu:x", "secret")
+    redis_server.kill()
+    redis_server.start()
+    own = connect(SecretStr(credential.url))
+    assert await own.brpop([f"{credential.key_prefix}{credential.queue}"], timeout=1)
+    for foreign in ("relay:task:opengpu:x", f"broker:{node_address(2)}:node.{node_address(2)}"):
+        with pytest.raises(NoPermissionError):
+            await own.get(foreign)
+    with pytest.raises(NoPermissionError):
+        await own.execute_command("KEYS", "*")  # type: ignore[no-untyped-call]
+    await own.aclose()
+
+    await users.revoke(node)
+    with pytest.raises(AuthenticationError):
+        await connect(SecretStr(credential.url)).ping()
+
+
+async def test_a_stock_celery_application_reads_the_envelope(network: Network, redis_server: RedisServer) -> None:
+    """Guards the message format that the script writes: kombu itself decodes it."""
+    node = await network.sign_in(1)
+    task_id = await network.submit()
+    app = Celery(broker=redis_server.url)
+    app.conf.broker_transport_options = {"global_keyprefix": f"broker:{node}:", "priority_steps": [0]}
+
+    def take() -> tuple[object, dict[str, object]]:
+        with app.connection_for_read() as connection, connection.SimpleQueue(f"node.{node}") as queue:
+            message = queue.get(timeout=5)
+            message.ack()
+            return message.payload, message.headers
+
+    payload, headers = await asyncio.to_thread(take)
+    [envelope], kwargs, _ = payload  # type: ignore[misc]
+    assert (envelope["task_id"], kwargs, headers["task"]) == (task_id, {}, "relay.run_attempt")
+
+
+async def test_an_end_is_heard_and_one_missed_costs_nothing_but_time(redis: Redis, redis_server: RedisServer) -> None:
+    signals = Signals(redis)
+    listening = asyncio.create_task(signals.run())
+    try:
+        with signals.ending("opengpu:a") as ending:
+            await _until_subscribed(redis)
+            await redis.publish("relay:ended", "opengpu:a")
+            await asyncio.wait_for(ending.heard(timedelta(seconds=30)), 5)
+        redis_server.kill()
+        redis_server.start()
+        with signals.ending("opengpu:b") as ending:
+            await _until_subscribed(redis)
+            await redis.publish("relay:ended", "opengpu:b")
+            await asyncio.wait_for(ending.heard(timedelta(seconds=30)), 5)
+    finally:
+        listening.cancel()
+
+
+async def _until_subscribed(redis: Redis) -> None:
+    async with asyncio.timeout(10):
+        while dict(await redis.pubsub_numsub("relay:ended")).get(b"relay:ended", 0) == 0:
+            await asyncio.sleep(0.02)

@@ -1,0 +1,6 @@
+"""Every promise of tests/unit/store, kept by the real server as by the fake."""
+
+from tests.unit.store.test_direct import *  # noqa: F403
+from tests.unit.store.test_keybook import *  # noqa: F403
+from tests.unit.store.test_nodes import *  # noqa: F403
+from tests.unit.store.test_tasks import *  # noqa: F403
