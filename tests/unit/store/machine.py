@@ -1,8 +1,9 @@
-"""Law: whatever is lost, repeated, reordered or forged, a task ends once, with one accepted attempt or an honest failure."""
+"""Law: whatever is lost, repeated, reordered or forged, a task ends once: one accepted attempt, or an honest failure."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ OTHER = "relay/other"
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Subclasses say which Redis. Every attempt ever opened stays usable, so that late and foreign Reports are tried."""
+    """Subclasses say which Redis. Every attempt ever opened is tried again: late and foreign Reports."""
 
     def connect(self) -> Redis:
         raise NotImplementedError
@@ -75,10 +76,8 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(number=NODES)
     def leave(self, number: int) -> None:
         node = node_address(number)
-        try:
+        with contextlib.suppress(SessionEnded):
             self.run(self.network.nodes.leave(node, self.network.sessions.get(node, "")))
-        except SessionEnded:
-            pass
 
     @rule(number=NODES)
     def die(self, number: int) -> None:
