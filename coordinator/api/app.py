@@ -1,0 +1,120 @@
+"""Puts the HTTP side together: routes, failures, the document, and the front door before them all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Any, Final
+
+from fastapi import APIRouter, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from coordinator.api.chat import ChatCompletions, ChatLimits
+from coordinator.api.failures import Failure, invalid_parameters
+from coordinator.api.front_door import FrontDoor
+from coordinator.api.hangup import ClientGone
+from coordinator.api.health import health_routes
+from coordinator.api.keeping import Keeper
+from coordinator.api.listing import CHAT_OPERATION, CHAT_PATH, DOCUMENT_PATH
+from coordinator.api.models import model_routes
+from coordinator.api.openapi import CHAT_EXTRA, CHAT_RESPONSES, document
+from coordinator.api.ports import KeyBook, Relay, Upstreams
+from coordinator.api.tasks import task_routes
+from coordinator.catalogue import Catalogue
+from coordinator.errors import RelayError
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Any]]
+# The version of the API, which is not the software's.
+API_VERSION: Final = "2.0.0"
+_DESCRIPTION: Final = "An OpenAI-compatible relay over a network of independent GPU nodes. SDK base URL: /v2/openai/v1"
+
+
+def create_app(
+    relay: Relay,
+    keys: KeyBook,
+    catalogue: Catalogue,
+    upstreams: Upstreams,
+    *,
+    version: str,
+    commit: str,
+    limits: ChatLimits | None = None,
+    lifespan: Lifespan | None = None,
+    extra_routers: Sequence[APIRouter] = (),
+) -> FrontDoor:
+    """The ASGI application. At shutdown, direct calls still to be stored are, before `lifespan` closes anything."""
+    keeper = Keeper(relay)
+    chat = ChatCompletions(relay, keys, catalogue, upstreams, keeper, limits or ChatLimits())
+    app = FastAPI(
+        title="Relay API",
+        version=API_VERSION,
+        description=_DESCRIPTION,
+        openapi_url=DOCUMENT_PATH,
+        redoc_url=None,
+        lifespan=_with_keeper(keeper, lifespan),
+    )
+    for router in (chat_routes(chat), task_routes(relay), model_routes(catalogue, relay)):
+        app.include_router(router)
+    for router in (health_routes(relay, version, commit), *extra_routers):
+        app.include_router(router)
+    _answer_failures(app)
+    _serve_document(app)
+    return FrontDoor(app, {("POST", CHAT_PATH): chat.answer})
+
+
+def chat_routes(chat: ChatCompletions) -> APIRouter:
+    """For the document, and for whatever does not come through the front door."""
+    router = APIRouter(tags=["Chat"])
+
+    @router.post(
+        CHAT_PATH,
+        operation_id=CHAT_OPERATION,
+        responses=CHAT_RESPONSES,
+        openapi_extra=CHAT_EXTRA,
+        summary="Chat completion: synchronous, streamed, or as a task to poll",
+    )
+    async def chat_completions(request: Request) -> Response:
+        return await chat.answer(request.scope, request.receive)
+
+    return router
+
+
+def _with_keeper(keeper: Keeper, lifespan: Lifespan | None) -> Lifespan:
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[Any]:
+        async with lifespan(app) if lifespan else nullcontext() as state:
+            try:
+                yield state
+            finally:
+                await keeper.drain()
+
+    return life
+
+
+def _answer_failures(app: FastAPI) -> None:
+    @app.exception_handler(RelayError)
+    async def relay_error(request: Request, error: RelayError) -> Response:
+        return Failure.of(error).response(request.scope["request_id"])
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        return Failure.of(invalid_parameters(error)).response(request.scope["request_id"])
+
+    @app.exception_handler(HTTPException)
+    async def framework(request: Request, error: HTTPException) -> Response:
+        headers = dict(error.headers or {})
+        return Failure.of_framework(error).response(request.scope["request_id"], headers=headers)
+
+    @app.exception_handler(ClientGone)
+    async def gone(request: Request, error: ClientGone) -> Response:
+        return Response(status_code=499)  # nobody reads it
+
+
+def _serve_document(app: FastAPI) -> None:
+    def openapi() -> dict[str, Any]:
+        app.openapi_schema = app.openapi_schema or document(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

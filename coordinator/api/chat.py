@@ -1,0 +1,114 @@
+"""POST /v2/openai/v1/chat/completions: the endpoint the project was founded on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope
+
+from coordinator.api.answers import accepted_body, json_response, with_own_fields
+from coordinator.api.body import DEFAULT_LIMIT, read_body
+from coordinator.api.credentials import caller
+from coordinator.api.failures import Failure
+from coordinator.api.hangup import HangUp
+from coordinator.api.keeping import Keeper
+from coordinator.api.modes import decide
+from coordinator.api.ports import KeyBook, Relay, Upstreams
+from coordinator.api.requests import ChatRequest
+from coordinator.api.streaming import StreamedAnswer
+from coordinator.catalogue import Catalogue
+from coordinator.errors import RelayError, StoreUnavailable, UpstreamTimeout
+from coordinator.lifecycle.order import Order
+from coordinator.lifecycle.task import TaskView
+from coordinator.protocol.ids import TaskId, new_task_id
+
+TASK_HEADER: Final = "X-Task-ID"
+# An accepted task outlives a store that is down for a moment; so does the client that waits for it.
+_STORE_PAUSE_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ChatLimits:
+    """`body` in bytes; `wait` is how long a synchronous opengpu call stays open before it is told to poll."""
+
+    body: int = DEFAULT_LIMIT
+    wait: timedelta = timedelta(seconds=600)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCompletions:
+    """One request in, one response out; raises RelayError, and ClientGone when nobody is left to answer."""
+
+    relay: Relay
+    keys: KeyBook
+    catalogue: Catalogue
+    upstreams: Upstreams
+    keeper: Keeper
+    limits: ChatLimits = field(default_factory=ChatLimits)
+
+    async def answer(self, scope: Scope, receive: Receive) -> Response:
+        who = await caller(scope["headers"], self.keys)
+        chat = ChatRequest.parse(await read_body(scope["headers"], receive, self.limits.body))
+        mode, asked = decide(chat.checked, self.catalogue), chat.checked
+        order = Order(mode, asked.model, chat.forwarded(mode), who, bool(asked.asynchronous))
+        if order.asynchronous:
+            return await self._accept(order)
+        if asked.stream:
+            return await self._stream(order, receive)
+        run = self._direct if mode == "direct" else self._opengpu
+        return await run(order, scope["request_id"], receive)
+
+    async def _accept(self, order: Order) -> Response:
+        view = await self.relay.submit(order)
+        return json_response(accepted_body(view), status=202, headers={TASK_HEADER: view.task_id})
+
+    async def _stream(self, order: Order, receive: Receive) -> Response:
+        try:
+            async with HangUp(receive):
+                frames = await self.upstreams.stream(order.model, order.request)
+        except RelayError as error:
+            return Failure.of(error).stream_response()
+        return StreamedAnswer(frames)
+
+    async def _direct(self, order: Order, request_id: str, receive: Receive) -> Response:
+        task_id, started_at = new_task_id("direct"), datetime.now(UTC)
+        headers: dict[str, str] = {TASK_HEADER: task_id}
+        try:
+            async with HangUp(receive):
+                answer = await self.upstreams.complete(order.model, order.request)
+        except RelayError as error:
+            await self.keeper.keep(task_id, order, started_at, error)
+            return Failure.of(error).response(request_id, headers=headers)
+        await self.keeper.keep(task_id, order, started_at, answer)
+        return json_response(with_own_fields(answer, task_id, None, "direct"), headers=headers)
+
+    async def _opengpu(self, order: Order, request_id: str, receive: Receive) -> Response:
+        task_id = (await self.relay.submit(order)).task_id
+        headers: dict[str, str] = {TASK_HEADER: task_id}
+        try:
+            async with HangUp(receive):  # the task lives on without its client
+                view = await self._ended(task_id)
+        except RelayError as error:
+            return Failure.of(error).response(request_id, headers=headers)
+        if view.answer is None:
+            return Failure.of_task(view).response(request_id, headers=headers)
+        body = with_own_fields(view.answer, task_id, view.task_address, "opengpu")
+        return json_response(body, headers=headers)
+
+    async def _ended(self, task_id: TaskId) -> TaskView:
+        """The task once it has ended. Raises UpstreamTimeout, which tells where to poll on."""
+        deadline = time.monotonic() + self.limits.wait.total_seconds()
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                view = await self.relay.wait(task_id, timedelta(seconds=left))
+            except StoreUnavailable:
+                await asyncio.sleep(min(left, _STORE_PAUSE_S))
+                continue
+            if view.terminal:
+                return view
+        raise UpstreamTimeout(f"The task has not ended in time and goes on: poll /v2/tasks/{task_id}")

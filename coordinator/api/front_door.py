@@ -1,0 +1,69 @@
+"""The outermost ASGI layer: names every request, answers the hot path itself, lets no exception out."""
+
+from __future__ import annotations
+
+import traceback
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import structlog
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from coordinator.api.failures import Failure
+from coordinator.api.hangup import ClientGone
+from coordinator.errors import InternalError, RelayError
+
+Handler = Callable[[Scope, Receive], Awaitable[Response]]
+_INTERNAL: Final = "Something went wrong here. The operator finds it in the log under the request id."
+
+log = structlog.get_logger("api")
+
+
+class FrontDoor:
+    """`hot` maps (method, path) to handlers that skip the framework's routing and middleware; the answers are alike."""
+
+    def __init__(self, app: ASGIApp, hot: Mapping[tuple[str, str], Handler]) -> None:
+        self.app = app
+        self._hot = hot
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        scope["request_id"] = request_id = str(uuid.uuid4())
+        name, started = (b"x-request-id", request_id.encode()), False
+
+        async def named(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), name]
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, named)
+        except ClientGone:
+            return
+        except Exception as error:
+            _tell_the_operator(error, request_id)
+            if not started:
+                await Failure.of(InternalError(_INTERNAL)).response(request_id)(scope, receive, named)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handler = self._hot.get((scope["method"], scope["path"]))
+        if handler is None:
+            await self.app(scope, receive, send)
+            return
+        try:
+            response = await handler(scope, receive)
+        except RelayError as error:
+            response = Failure.of(error).response(scope["request_id"])
+        await response(scope, receive, send)
+
+
+def _tell_the_operator(error: Exception, request_id: str) -> None:
+    """Where it broke, and the kind. The message may hold a client's words: it stays out of the log."""
+    frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
+    log.error("request failed", request_id=request_id, error=type(error).__name__, frames=frames[-8:])

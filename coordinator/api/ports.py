@@ -1,0 +1,75 @@
+"""What the API needs of the rest of the coordinator. `tests/fakes/relay.py` and `upstream.py` implement all of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from coordinator.errors import RelayError
+from coordinator.lifecycle.order import Order
+from coordinator.lifecycle.task import TaskView
+from coordinator.protocol.ids import TaskId
+
+
+class Relay(Protocol):
+    """Tasks, whatever mode they are in. Every method may raise StoreUnavailable."""
+
+    async def submit(self, order: Order) -> TaskView:
+        """Durable when it returns. Raises ProviderUnavailable or CapacityExhausted for what would wait for nothing."""
+        ...
+
+    async def read(self, task_id: TaskId) -> TaskView:
+        """Raises TaskNotFound, or TaskExpired for an id that once was."""
+        ...
+
+    async def wait(self, task_id: TaskId, timeout: timedelta) -> TaskView:
+        """As read, but returns only when the task has ended or the time is up."""
+        ...
+
+    async def proof(self, task_id: TaskId) -> dict[str, Any]:
+        """All that a stranger needs to check the task against the chain. Raises as read."""
+        ...
+
+    async def keep(self, task_id: TaskId, order: Order, started_at: datetime, outcome: bytes | RelayError) -> None:
+        """Stores a synchronous direct call that has ended, so that it can be polled like any task."""
+        ...
+
+    async def opengpu_models(self) -> set[str]:
+        """The models that a live node serves now."""
+        ...
+
+    async def ready(self) -> bool:
+        """Whether new work can be accepted."""
+        ...
+
+
+class KeyBook(Protocol):
+    async def caller(self, api_key: str) -> str:
+        """The key's public id. Raises InvalidApiKey for one that is unknown or revoked."""
+        ...
+
+
+class FrameStream(Protocol):
+    """The server-sent events of one streamed answer, each whole, as they come. The first one is there already.
+
+    The last is `data: [DONE]`, or an error frame when the upstream didn't get that far.
+    """
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None:
+        """Hangs up on the upstream, which stops generating. Harmless when the stream has ended."""
+        ...
+
+
+class Upstreams(Protocol):
+    """Direct mode's model servers. Cancelling a call cancels it upstream. All raise RelayError with what went wrong."""
+
+    async def complete(self, model: str, request: bytes) -> bytes:
+        """The body of a chat completion, as the upstream sent it."""
+        ...
+
+    async def stream(self, model: str, request: bytes) -> FrameStream:
+        """Returns once the first frame has come, so that every failure before it is an exception."""
+        ...

@@ -1,0 +1,169 @@
+"""The answers as the OpenAPI document describes them. Bodies that pass through are not built from these."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Json = dict[str, Any]
+
+
+class OpenAIChatResponse(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    id: str | None = None
+    object: str = "chat.completion"
+    created: int | None = None
+    model: str
+    choices: list[Json]
+    usage: Json | None = None
+    system_fingerprint: str | None = None
+    task_id: str | None = None
+    task_address: str | None = None
+    mode: str | None = None
+
+
+class AsyncTaskAccepted(BaseModel):
+    task_id: str
+    status: str = "running"
+    poll_url: str
+    message: str
+
+
+class TaskReceipt(BaseModel):
+    """The signed part of a node's report: EIP-712 typed data."""
+
+    task: str
+    attempt: int
+    request_hash: str
+    response_hash: str
+    prompt_tokens: int
+    completion_tokens: int
+    started_at_ms: int
+    finished_at_ms: int
+
+
+class TaskStatus(BaseModel):
+    """A task as it stands. `result` is the whole completion; `error_code` and `error_detail` are there on failure."""
+
+    model_config = ConfigDict(extra="allow")
+
+    task_id: str
+    status: Literal["queued", "running", "completed", "failed"]
+    elapsed_seconds: int = Field(ge=0)
+    task_address: str | None
+    mode: Literal["direct", "opengpu"]
+    model: str
+    created_at: str
+    result: Json | None
+    error: str | None
+    error_code: str | None = None
+    error_detail: str | None = None
+    node: str | None
+    attempts: int
+    receipt: TaskReceipt | None
+
+
+class TaskProof(BaseModel):
+    """All that a stranger needs to check a task against the chain."""
+
+    model_config = ConfigDict(extra="allow")
+
+    task_id: str
+    status: str
+
+
+class Problem(BaseModel):
+    code: str
+    type: str
+    source: Literal["client", "provider", "relay"]
+    message: str
+    request_id: str
+
+
+class Failed(BaseModel):
+    """Every failure but that of a stream that never began. A 422's `detail` is a list of `{type, loc, msg}`."""
+
+    detail: str | list[Json]
+    error: Problem
+    error_detail: str | None = None
+
+
+class Endpoint(BaseModel):
+    method: str
+    path: str
+    operation_id: str
+    model_in_body: bool
+    model_default: str | None
+    async_default: bool
+    streams: bool
+
+
+class ModelRow(BaseModel):
+    name: str
+    tag: str
+    display_name: str | None = None
+    store_output_supported: bool
+    endpoint: Endpoint
+
+
+class ModelList(BaseModel):
+    """For each mode, its models by source. A mode without models is absent; `auto` holds them all."""
+
+    auto: dict[str, list[ModelRow]]
+    direct: dict[str, list[ModelRow]] | None = None
+    opengpu: dict[str, list[ModelRow]] | None = None
+    model_restrictions_per_tier: dict[str, list[str]]
+
+
+class PriceRow(BaseModel):
+    """US dollars for a million tokens."""
+
+    mode: str
+    model: str
+    billing_type: str
+    per_1m_input_tokens: float
+    per_1m_output_tokens: float
+
+
+class PriceList(BaseModel):
+    pricing: list[PriceRow]
+    total_count: int
+
+
+class ModelDetail(BaseModel):
+    name: str
+    modes: list[str]
+    sources: list[str]
+    endpoint: Endpoint
+    request_schema: Json
+    request_schema_url: str
+    request_example: Json
+    response_schema: Json
+    response_schema_url: str
+    store_output_supported: bool
+    restricted_tiers: list[str]
+    pricing: list[PriceRow]
+    available: bool
+    status: Literal["available", "retired"]
+    display_name: str | None = None
+    context_length: int | None = None
+
+
+class OpenAIModel(BaseModel):
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class OpenAIModelList(BaseModel):
+    object: Literal["list"]
+    data: list[OpenAIModel]
+
+
+class Health(BaseModel):
+    status: Literal["ok", "degraded"]
+    version: str
+    commit: str

@@ -1,0 +1,227 @@
+"""What the relay offers: models, upstreams and prices, from one TOML file (`relay.example.toml` documents every field).
+
+file ──► tables, each checked on its own ──► checks across tables ──► Catalogue
+                     └──────────── every complaint of both kinds at once ──► CatalogueError
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError
+
+from coordinator.lifecycle.order import Mode
+
+EXAMPLE: Final = Path(__file__).with_name("relay.example.toml")
+_TABLES: Final = ("models", "upstreams")
+_DECIMAL: Final = re.compile(r"\d{1,12}(\.\d{1,18})?")
+
+
+class CatalogueError(Exception):
+    """The file can't be used. `problems` holds every complaint: table, field and remedy; no secret."""
+
+    def __init__(self, path: Path, problems: Sequence[str]) -> None:
+        super().__init__(f"{path}: " + "\n  ".join(["the catalogue can't be used:", *problems]))
+        self.problems = tuple(problems)
+
+
+def _exact(value: object) -> object:
+    """Money is never a binary fraction: TOML's 0.08 is one, "0.08" is not."""
+    if isinstance(value, Decimal):
+        return value
+    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+        raise ValueError('must be an exact decimal in quotes, such as "0.08"')
+    return Decimal(value)
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 86_400:
+        raise ValueError("must be a number of seconds above 0 and at most 86400")
+    return timedelta(seconds=value)
+
+
+def _base_url(value: object) -> object:
+    url = _HTTP_URL.validate_python(value)
+    if url.username or url.password or url.query or url.fragment:
+        raise ValueError("must be a plain address: no user, password, query or fragment")
+    return str(value).rstrip("/")
+
+
+_HTTP_URL: Final = TypeAdapter(HttpUrl)
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")]
+Money = Annotated[Decimal, BeforeValidator(_exact)]
+Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Price(_Table):
+    """US dollars for a million tokens, exact."""
+
+    per_1m_input_tokens: Money
+    per_1m_output_tokens: Money
+
+
+class Model(_Table):
+    """One model under the name that clients use. `prices` has one entry for each of `modes`."""
+
+    name: ModelName
+    display_name: str | None = Field(default=None, min_length=1, max_length=200)
+    source: Literal["openai"] = "openai"
+    modes: Annotated[list[Mode], Field(min_length=1, max_length=2)]
+    context_length: int | None = Field(default=None, ge=1)
+    since: date = date(2025, 1, 1)
+    prices: dict[Mode, Price]
+
+    def scope(self, mode: Mode) -> str:
+        """`{mode}.{source}.{model}`, as restrictions and usage name it."""
+        return f"{mode}.{self.source}.{self.name}"
+
+
+class Upstream(_Table):
+    """A direct-mode endpoint that speaks the OpenAI API under `base_url` (which ends in /v1, as a rule).
+
+    `models` maps relay names to the upstream's own. `api_key` is read from the environment, never from the file.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    base_url: Annotated[str, BeforeValidator(_base_url)]
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    api_key: SecretStr | None = None
+    models: Annotated[dict[str, Annotated[str, Field(min_length=1)]], Field(min_length=1)]
+    connect_timeout: Seconds = Field(default=timedelta(seconds=5), validation_alias="connect_seconds")
+    answer_timeout: Seconds = Field(default=timedelta(seconds=300), validation_alias="answer_seconds")
+    silence_timeout: Seconds = Field(default=timedelta(seconds=60), validation_alias="silence_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Everything the file says, checked."""
+
+    models: Mapping[str, Model]
+    upstreams: Sequence[Upstream]
+
+    def offers(self, mode: Mode) -> list[Model]:
+        """The models of a mode, in the file's order."""
+        return [model for model in self.models.values() if mode in model.modes]
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Catalogue:
+    """Reads the file; `environ` holds the upstreams' keys. Raises CatalogueError with all there is to say."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        tables = tomllib.loads(text)
+    except OSError as error:
+        raise CatalogueError(path, [f"{error.strerror}: copy {EXAMPLE} there and adapt it"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CatalogueError(path, [f"is not TOML: {error}"]) from None
+    return parse(tables, environ, path)
+
+
+def parse(tables: Mapping[str, Any], environ: Mapping[str, str], path: Path = EXAMPLE) -> Catalogue:
+    """A catalogue from the parsed tables. Raises CatalogueError."""
+    problems = [
+        f"[{key}]: unknown table; there are [[models]] and [[upstreams]]" for key in tables if key not in _TABLES
+    ]
+    models = _read(Model, tables, "models", problems)
+    upstreams = [_with_key(upstream, environ, problems) for upstream in _read(Upstream, tables, "upstreams", problems)]
+    if not problems:
+        problems += [*_repeated("models", models), *_repeated("upstreams", upstreams)]
+        problems += [*_unpriced(models), *_unserved(models, upstreams)]
+    if problems:
+        raise CatalogueError(path, problems)
+    return Catalogue({model.name: model for model in models}, tuple(upstreams))
+
+
+Entry = TypeVar("Entry", Model, Upstream)
+
+
+def _read(kind: type[Entry], tables: Mapping[str, Any], key: str, problems: list[str]) -> list[Entry]:
+    entries = tables.get(key, [])
+    if not isinstance(entries, list) or (key == "models" and not entries):
+        problems.append(f"[[{key}]]: at least one is needed, with double brackets; see {EXAMPLE}")
+        return []
+    read = []
+    for number, entry in enumerate(entries, start=1):
+        try:
+            read.append(kind.model_validate(entry))
+        except ValidationError as error:
+            problems += [f"[[{key}]] {_label(entry, number)}: {line}" for line in _lines(error)]
+    return read
+
+
+def _label(entry: object, number: int) -> str:
+    name = entry.get("name") if isinstance(entry, dict) else None
+    return f"{name!r}" if isinstance(name, str) else f"number {number}"
+
+
+def _lines(error: ValidationError) -> list[str]:
+    remedies = {"extra_forbidden": "no such field: take it out, or look for the spelling in relay.example.toml"}
+    return [
+        f"{'.'.join(str(part) for part in item['loc'])}: "
+        + remedies.get(item["type"], item["msg"].removeprefix("Value error, "))
+        for item in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+
+
+def _with_key(upstream: Upstream, environ: Mapping[str, str], problems: list[str]) -> Upstream:
+    if upstream.api_key is not None:
+        remedy = "a secret doesn't belong into the file; name its environment variable in api_key_env"
+        problems.append(f"[[upstreams]] {upstream.name!r}: api_key: {remedy}")
+    if upstream.api_key_env is None:
+        return upstream
+    secret = environ.get(upstream.api_key_env, "")
+    if not secret:
+        remedy = f"the environment has no {upstream.api_key_env}; set it to the key"
+        problems.append(f"[[upstreams]] {upstream.name!r}: api_key_env: {remedy}")
+    return upstream.model_copy(update={"api_key": SecretStr(secret)})
+
+
+def _repeated(key: str, entries: Sequence[Model] | Sequence[Upstream]) -> list[str]:
+    names = [entry.name for entry in entries]
+    return [
+        f"[[{key}]] {name!r}: name: stands {names.count(name)} times; names are unique"
+        for name in sorted(set(names))
+        if names.count(name) > 1
+    ]
+
+
+def _unpriced(models: Sequence[Model]) -> list[str]:
+    missing = [
+        f"[[models]] {model.name!r}: prices: none for mode {mode}; add [models.prices.{mode}]"
+        for model in models
+        for mode in model.modes
+        if mode not in model.prices
+    ]
+    idle = [
+        f"[[models]] {model.name!r}: prices.{mode}: not a mode of this model; add {mode!r} to modes or take it out"
+        for model in models
+        for mode in model.prices
+        if mode not in model.modes
+    ]
+    return missing + idle
+
+
+def _unserved(models: Sequence[Model], upstreams: Sequence[Upstream]) -> list[str]:
+    direct = {model.name for model in models if "direct" in model.modes}
+    served = {name for upstream in upstreams for name in upstream.models}
+    unserved = [
+        f'[[models]] {name!r}: modes: "direct" needs an upstream; name the model in the models of one of [[upstreams]]'
+        for name in sorted(direct - served)
+    ]
+    unknown = [
+        f"[[upstreams]] {upstream.name!r}: models: {name!r} is no model offered in direct mode; add it to [[models]]"
+        for upstream in upstreams
+        for name in upstream.models
+        if name not in direct
+    ]
+    return unserved + unknown

@@ -1,0 +1,61 @@
+"""One upstream as the pool sees it: where it is, how busy, and whether it is being left alone for a while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+import aiohttp
+import orjson
+
+from coordinator.catalogue import Upstream
+from coordinator.errors import RelayError
+
+_FIRST_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 30.0
+
+
+class Endpoint:
+    """After failures in a row it cools down for 1, 2, 4 … 30 s, or as long as it asked for, up to a minute.
+
+    A cooling endpoint is the last choice, not excluded: it may be the only one.
+    """
+
+    def __init__(self, upstream: Upstream, clock: Callable[[], float] = time.monotonic) -> None:
+        self.name = upstream.name
+        self.models = upstream.models
+        self.url = f"{upstream.base_url}/chat/completions"
+        self.headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        if upstream.api_key is not None:
+            self.headers["Authorization"] = f"Bearer {upstream.api_key.get_secret_value()}"
+        connect = upstream.connect_timeout.total_seconds()
+        self.answer_timeout = aiohttp.ClientTimeout(total=upstream.answer_timeout.total_seconds(), sock_connect=connect)
+        self.stream_timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect)
+        self.first_frame_s = upstream.answer_timeout.total_seconds()
+        self.silence_s = upstream.silence_timeout.total_seconds()
+        self.in_flight = 0
+        self.taken = 0
+        self._clock = clock
+        self._failures = 0
+        self._rest_until = 0.0
+
+    def body(self, model: str, request: bytes) -> bytes:
+        """The request under the upstream's own name for the model."""
+        own = self.models[model]
+        return request if own == model else orjson.dumps(orjson.loads(request) | {"model": own})
+
+    def cooling(self) -> bool:
+        return self._rest_until > self._clock()
+
+    def failed(self, error: RelayError) -> None:
+        pause = min(_FIRST_PAUSE_S * 2**self._failures, _LONGEST_PAUSE_S)
+        if error.retry_after is not None:
+            pause = max(pause, min(error.retry_after, timedelta(minutes=1)).total_seconds())
+        self._failures = min(self._failures + 1, 10)
+        self._rest_until = self._clock() + pause
+
+    def answered(self) -> None:
+        self._failures = 0
+        self._rest_until = 0.0

@@ -1,0 +1,154 @@
+"""Direct mode's upstreams: the least busy one takes the call; another one if it fails before its first byte."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import aiohttp
+import orjson
+import structlog
+
+from coordinator.catalogue import Upstream
+from coordinator.errors import RelayError, UpstreamError, UpstreamInvalidRequest, UpstreamTimeout
+from coordinator.upstream.endpoint import Endpoint
+from coordinator.upstream.refusals import of_exception, of_status, worst
+from coordinator.upstream.stream import EventStream
+
+MAX_ATTEMPTS: Final = 3
+# As much of an upstream's refusal as is read.
+_MAX_REFUSAL: Final = 64 * 1024
+# Below the 5 s after which uvicorn closes an idle connection, so that a call seldom meets a closing one.
+_KEEP_ALIVE_S: Final = 4.0
+
+Answer = TypeVar("Answer")
+# (request, answer) → what the upstream silently left out of what was asked, or None.
+Conformity = Callable[[Mapping[str, Any], Mapping[str, Any]], str | None]
+
+log = structlog.get_logger("upstream")
+
+
+class UpstreamPool:
+    """One aiohttp session for all of them. Cancelling a call closes its connection, which stops the upstream.
+
+    Client faults are told at once; every other failure only when no upstream is left to try, or three have been.
+    """
+
+    def __init__(self, upstreams: Sequence[Upstream], unsupported: Conformity) -> None:
+        self._endpoints = [Endpoint(upstream) for upstream in upstreams]
+        self._unsupported = unsupported
+        self._session: aiohttp.ClientSession | None = None
+        self._order = itertools.count(1)
+
+    async def complete(self, model: str, request: bytes) -> bytes:
+        """The body of a chat completion, as the upstream sent it. Raises RelayError."""
+        return await self._first(model, request, self._complete)
+
+    async def stream(self, model: str, request: bytes) -> EventStream:
+        """Returns once the first frame has come. Raises RelayError."""
+        return await self._first(model, request, self._stream)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _first(self, model: str, request: bytes, call: Callable[[Endpoint, bytes], Awaitable[Answer]]) -> Answer:
+        failures: list[RelayError] = []
+        for endpoint in self._choices(model):
+            try:
+                answer = await call(endpoint, endpoint.body(model, request))
+            except UpstreamInvalidRequest:
+                raise
+            except RelayError as error:
+                endpoint.failed(error)
+                log.warning("upstream failed", upstream=endpoint.name, code=error.code, status=error.status)
+                failures.append(error)
+                if isinstance(error, UpstreamTimeout):  # somebody took the work and may still be at it
+                    break
+            else:
+                endpoint.answered()
+                return answer
+        raise worst(failures)
+
+    def _choices(self, model: str) -> Iterator[Endpoint]:
+        """Up to three different ones, each the best at the time it is asked for."""
+        left = [endpoint for endpoint in self._endpoints if model in endpoint.models]
+        for _ in range(min(MAX_ATTEMPTS, len(left))):
+            choice = min(left, key=lambda endpoint: (endpoint.cooling(), endpoint.in_flight, endpoint.taken))
+            left.remove(choice)
+            choice.taken = next(self._order)
+            yield choice
+
+    async def _complete(self, endpoint: Endpoint, body: bytes) -> bytes:
+        endpoint.in_flight += 1
+        try:
+            async with self._post(endpoint, body, endpoint.answer_timeout) as response:
+                if response.status != 200:
+                    raise await _refusal(response)
+                answer: bytes = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise of_exception(error) from error
+        finally:
+            endpoint.in_flight -= 1
+        self._check(body, answer)
+        return answer
+
+    async def _stream(self, endpoint: Endpoint, body: bytes) -> EventStream:
+        try:
+            async with asyncio.timeout(endpoint.first_frame_s):
+                stream = EventStream(endpoint, await self._opened(endpoint, body))
+                try:
+                    await stream.begin()
+                except BaseException:
+                    await stream.aclose()
+                    raise
+                return stream
+        except TimeoutError:
+            raise UpstreamTimeout("The upstream did not begin its answer in time.") from None
+
+    async def _opened(self, endpoint: Endpoint, body: bytes) -> aiohttp.ClientResponse:
+        endpoint.in_flight += 1
+        try:
+            response: aiohttp.ClientResponse = await self._post(endpoint, body, endpoint.stream_timeout)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise of_exception(error) from error
+        finally:
+            endpoint.in_flight -= 1
+        if response.status == 200 and response.content_type == "text/event-stream":
+            return response
+        async with response:
+            if response.status != 200:
+                raise await _refusal(response)
+        raise UpstreamError("The upstream answered a request for a stream with something else.")
+
+    def _post(self, endpoint: Endpoint, body: bytes, timeout: aiohttp.ClientTimeout) -> Any:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S)
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("User-Agent",)
+            )
+        return self._session.post(
+            endpoint.url, data=body, headers=endpoint.headers, timeout=timeout, allow_redirects=False
+        )
+
+    def _check(self, request: bytes, answer: bytes) -> None:
+        """Raises UpstreamError for what is no completion, UpstreamInvalidRequest for what lacks something asked for."""
+        try:
+            told = orjson.loads(answer)
+        except orjson.JSONDecodeError:
+            told = None
+        if not isinstance(told, dict) or not isinstance(told.get("choices"), list) or not told["choices"]:
+            raise UpstreamError("The upstream's answer is no chat completion.")
+        missing = self._unsupported(orjson.loads(request), told)
+        if missing is not None:
+            raise UpstreamInvalidRequest(missing)
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> RelayError:
+    try:
+        body = await response.content.read(_MAX_REFUSAL)
+    except (aiohttp.ClientError, TimeoutError):
+        body = b""
+    return of_status(response.status, response.headers, body)
