@@ -14,7 +14,7 @@ from typing import Any
 
 from scripts.network import relay
 from scripts.network.chain import CHAIN_ID, Chain
-from scripts.network.children import Family
+from scripts.network.children import Family, Recipe
 from scripts.network.home import Home
 from scripts.network.keys import account, remembered
 from scripts.network.redis import Redis
@@ -58,7 +58,7 @@ class Network:
         (contracts, api_key), _ = await asyncio.gather(self._prepare(base_url), self.family.start(model))
         relay.write_catalogue(self.home.path / "relay.toml", self.home.port("model"))
         coordinator = relay.Coordinator(self._environment(port, contracts), base_url)
-        await self.family.start(coordinator.api(log("api")), coordinator.chain_writer(log("chain writer")))
+        await self.family.start(coordinator.api(log("api")), coordinator.chain_writer(log("chain writer"), self.redis))
         self._admit_nodes()
         await self.family.start(*(self._node(number, base_url) for number in self._numbers()))
         self.up = {
@@ -141,9 +141,10 @@ class Network:
                 text += f"{address}  # node {number} of scripts/up\n"
         allow.write_text(text)
 
-    def _node(self, number: int, base_url: str) -> Any:
+    def _node(self, number: int, base_url: str) -> Recipe:
         home = self.home.path / "nodes" / str(number)
-        return relay.node(number, home, base_url, self.home.log(f"node {number}"))
+        signed_in = relay.SignedIn(self.redis, account(home / "node.key"))
+        return relay.node(number, home, base_url, self.home.log(f"node {number}"), signed_in)
 
     def _write_up(self) -> None:
         """Nothing before all is ready; again with the new pid whenever a child was started again."""

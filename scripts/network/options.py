@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-DEFAULT_PORT = 8000
+DEFAULT_PORT = 8080
 DEFAULT_STATE = Path(__file__).resolve().parents[2] / ".relay"
 
 
@@ -33,7 +33,7 @@ def parse(words: list[str]) -> Options:
         action="store_true",
         help="stop after the sample task; status 0 only if it completed and its record was read back from the chain",
     )
-    add("--port", type=_port, default=DEFAULT_PORT, metavar="P", help="port of the API; 0 takes a free one (8000)")
+    add("--port", type=_port, default=DEFAULT_PORT, metavar="P", help="port of the API; 0 takes a free one (8080)")
     add(
         "--state",
         type=Path,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.network.children import ROOT, Recipe, StartFailed
+from scripts.network.redis import Redis
 from scripts.network.wire import Refused, call
 
 EXAMPLE = ROOT / "coordinator/relay.example.toml"
@@ -35,8 +36,16 @@ class Coordinator:
     def api(self, log: Path) -> Recipe:
         return Recipe("api", _python("coordinator", "api"), log, self.environment, ready=self.healthy)
 
-    def chain_writer(self, log: Path) -> Recipe:
-        return Recipe("chain writer", _python("coordinator", "chain"), log, self.environment)
+    def chain_writer(self, log: Path, redis: Redis) -> Recipe:
+        """Ready when the store knows where tasks live on the chain: without that no opengpu task is accepted."""
+
+        async def published() -> bool:
+            try:
+                return redis.command("EXISTS", "relay:space") == b":1\r\n"
+            except OSError:
+                return False
+
+        return Recipe("chain writer", _python("coordinator", "chain"), log, self.environment, ready=published)
 
     async def healthy(self) -> bool:
         try:
@@ -72,7 +81,7 @@ class Coordinator:
         return next(line for line in reversed(lines) if line.strip()).strip()
 
 
-def node(number: int, home: Path, base_url: str, log: Path) -> Recipe:
+def node(number: int, home: Path, base_url: str, log: Path, signed_in: SignedIn) -> Recipe:
     """The `number`-th node, with its key and its unposted Reports in `home`. Ready when it has signed in."""
     environment = {
         "NODE_KEY_FILE": str(home / "node.key"),
@@ -81,18 +90,36 @@ def node(number: int, home: Path, base_url: str, log: Path) -> Recipe:
         "NODE_SLOTS": str(SLOTS),
         "NODE_DRAIN_SECONDS": str(DRAIN_SECONDS),
     }
-    name = f"node {number}"
-    return Recipe(name, _python("node", "run"), log, environment, ready=SignedIn(log), grace=DRAIN_SECONDS + 4)
+    return Recipe(
+        f"node {number}",
+        _python("node", "run"),
+        log,
+        environment,
+        prepare=signed_in.remember,
+        ready=signed_in,
+        grace=DRAIN_SECONDS + 4,
+    )
 
 
 class SignedIn:
-    """Whether a node's log has told, since the node was last started, that it signed in."""
+    """Whether the store holds another session of the node than when the node was started."""
 
-    def __init__(self, log: Path) -> None:
-        self._log = log
+    def __init__(self, redis: Redis, address: str) -> None:
+        self._redis, self._address = redis, address
+        self._before = b""
+
+    def remember(self) -> None:
+        self._before = self._session()
 
     async def __call__(self) -> bool:
-        return True
+        return self._session() not in (b"", self._before)
+
+    def _session(self) -> bytes:
+        try:
+            reply = self._redis.command("HGET", f"relay:node:{self._address}", "session")
+        except OSError:
+            return self._before
+        return b"" if reply.startswith(b"$-1") else reply
 
 
 def model_server(port: int, log: Path) -> Recipe:

@@ -108,5 +108,5 @@ def test_options_that_make_no_sense(words: list[str], complaint: str, capsys: py
 
 def test_defaults() -> None:
     chosen = parse([])
-    assert (chosen.once, chosen.port, chosen.nodes, chosen.fresh) == (False, 8000, 1, False)
+    assert (chosen.once, chosen.port, chosen.nodes, chosen.fresh) == (False, 8080, 1, False)
     assert chosen.state.name == ".relay"
