@@ -77,6 +77,10 @@ class Settings(BaseSettings):
         )
 
     @property
+    def sync_wait(self) -> timedelta:
+        return timedelta(seconds=self.sync_wait_seconds)
+
+    @property
     def pay(self) -> Pay:
         return Pay(self.pay_wei_per_prompt_token, self.pay_wei_per_completion_token)
 

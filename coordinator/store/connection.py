@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -23,3 +25,9 @@ def connect(url: SecretStr) -> Redis:
         retry=Retry(ExponentialBackoff(cap=0.2, base=0.02), _RETRIES),
         retry_on_error=[RedisConnectionError],
     )
+
+
+def broker_address(url: SecretStr) -> str:
+    """host:port of the store's own address, for nodes that reach Redis where the coordinator does."""
+    parts = urlsplit(url.get_secret_value())
+    return f"{parts.hostname}:{parts.port or 6379}"

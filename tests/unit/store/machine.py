@@ -1,4 +1,4 @@
-"""Law: whatever is lost, repeated, reordered or forged, a task ends once: one accepted attempt, or an honest failure."""
+"""Law: whatever is lost, repeated, late or forged, a task ends once: one accepted attempt, or an honest failure."""
 
 from __future__ import annotations
 

@@ -1,0 +1,91 @@
+"""Where the coordinator's objects meet. Nothing else constructs across rooms."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from coordinator import catalogue as catalogues
+from coordinator.api.app import create_app
+from coordinator.api.chat import ChatLimits
+from coordinator.api.nodes import node_routes
+from coordinator.desk import Desk
+from coordinator.dispatch.admission import Admission, AllowFile, EveryKey
+from coordinator.dispatch.sweeper import Sweeper
+from coordinator.lifecycle.flow import Relay
+from coordinator.lifecycle.reports import Reports
+from coordinator.protocol.conformity import unsupported
+from coordinator.settings import Settings
+from coordinator.store.acl import BrokerUsers
+from coordinator.store.connection import broker_address, connect
+from coordinator.store.direct import DirectLine
+from coordinator.store.keybook import KeyBook
+from coordinator.store.nodes import NodeStore
+from coordinator.store.scripts import Scripts
+from coordinator.store.signals import Signals
+from coordinator.store.space import SpaceReader
+from coordinator.store.tasks import TaskStore
+from coordinator.upstream.pool import UpstreamPool
+from coordinator.upstream.runner import DirectRunner
+
+# Asynchronous direct tasks that one API process runs at a time; a synchronous call is bounded by its client instead.
+_DIRECT_SLOTS = 64
+
+
+def build_api(settings: Settings) -> ASGIApp:
+    """One API process: any number of them may run on one store."""
+    policy = settings.policy
+    catalogue = catalogues.load(settings.catalogue, os.environ)
+    redis = connect(settings.redis_url)
+    scripts, signals, space = Scripts(redis, policy), Signals(redis), SpaceReader(redis)
+    tasks, nodes = TaskStore(redis, scripts, policy), NodeStore(redis, scripts)
+    upstreams = UpstreamPool(catalogue.upstreams, unsupported)
+    relay = Relay(tasks, signals, nodes, space, [model.name for model in catalogue.offers("opengpu")])
+    desk = Desk(
+        nodes,
+        BrokerUsers(redis, settings.node_redis or broker_address(settings.redis_url), tls=_tls(settings)),
+        _admission(settings),
+        Reports(tasks, space, settings.pay),
+        space,
+        policy,
+    )
+    runner = DirectRunner(DirectLine(scripts, signals), upstreams, slots=_DIRECT_SLOTS, renew_every=policy.lease / 3)
+    background = (signals.run, Sweeper(tasks, policy.sweep_every).run, runner.run)
+
+    @asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        running = [asyncio.create_task(start()) for start in background]
+        try:
+            yield
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+            await upstreams.close()
+            await redis.aclose()
+
+    return create_app(
+        relay,
+        KeyBook(redis),
+        catalogue,
+        upstreams,
+        version=version("opengpu-relay"),
+        commit=os.environ.get("RELAY_COMMIT", "unknown"),
+        limits=ChatLimits(body=settings.max_body_bytes, wait=settings.sync_wait),
+        lifespan=lifespan,
+        extra_routers=[node_routes(desk)],
+    )
+
+
+def _admission(settings: Settings) -> Admission:
+    return AllowFile(settings.node_allow_file) if settings.node_allow_file else EveryKey()
+
+
+def _tls(settings: Settings) -> bool:
+    return settings.redis_url.get_secret_value().startswith("rediss://")
