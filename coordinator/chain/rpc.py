@@ -1,0 +1,44 @@
+"""The connection to an EVM node, and what its failures mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from web3 import AsyncWeb3
+from web3.exceptions import ContractLogicError, Web3Exception, Web3RPCError
+from web3.providers.rpc.async_rpc import AsyncHTTPProvider, ClientError  # type: ignore[attr-defined]
+
+from coordinator.chain.errors import ChainError, ChainRejected, ChainUnavailable
+
+W3 = AsyncWeb3[Any]
+_TIMEOUT_SECONDS = 10
+
+
+def connect(rpc_url: str) -> W3:
+    """Without retries (the writer has its own rounds) and without middleware (nothing is filled in behind our back)."""
+    provider = AsyncHTTPProvider(
+        rpc_url, request_kwargs={"timeout": _TIMEOUT_SECONDS}, exception_retry_configuration=None
+    )
+    return AsyncWeb3(provider, middleware=[])
+
+
+async def disconnect(w3: W3) -> None:
+    await w3.provider.disconnect()
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Raises ChainRejected for an answer that says no, ChainUnavailable for no answer, or none that makes sense.
+
+    Endpoint URLs hold keys, and aiohttp puts URLs into its messages: only the kind of the failure is passed on.
+    """
+    try:
+        yield
+    except ChainError:
+        raise
+    except (Web3RPCError, ContractLogicError) as error:
+        raise ChainRejected(str(error.message)) from error
+    except (ClientError, OSError, TimeoutError, Web3Exception, ValueError) as error:
+        raise ChainUnavailable(f"the RPC endpoint can't be reached ({type(error).__name__})") from error

@@ -1,0 +1,241 @@
+"""Sends: collects what is due into batches, stores each before it is broadcast, and keeps at it until it is mined."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import structlog
+
+from coordinator.chain.batch import Batch, Member, Signed
+from coordinator.chain.errors import ChainRejected
+from coordinator.chain.fees import FeePolicy, Fees
+from coordinator.chain.items import Item, Kind, Leg, MalformedRecord, Settlement, kind_of, read_item
+from coordinator.chain.patience import Patience
+from coordinator.chain.ports import Chain, Entry, Head, Ledger, Outbox, Signer, Skip
+
+log = structlog.get_logger(__name__)
+
+# Measured: 62,500 gas an opening, 65,500 to 86,500 a settlement (contracts/snapshots); what isn't used isn't paid.
+_GAS_BASE, _GAS_AN_ITEM = 60_000, 120_000
+# EIP-7825 allows no transaction more.
+_GAS_MOST = 2**24
+_DEPOSIT_PATIENCE = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class SendingPolicy:
+    """`in_flight`: how many batches may wait to be mined at once.
+
+    After `rebroadcast` an unmined batch is sent out again, after `bump` with higher fees, and after `alarm` forms its
+    legs show that it is stuck. One that the endpoint refuses `refusals` times is taken apart. What only seems to be
+    lost is waited for with `patience`.
+    """
+
+    batch_size: int = 50
+    in_flight: int = 16
+    rebroadcast: timedelta = timedelta(seconds=3)
+    bump: timedelta = timedelta(seconds=20)
+    alarm: int = 6
+    refusals: int = 6
+    patience: timedelta = timedelta(seconds=2)
+
+
+class Sender:
+    """`clock`: unix seconds."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        signer: Signer,
+        outbox: Outbox,
+        *,
+        fees: FeePolicy,
+        policy: SendingPolicy,
+        clock: Callable[[], float],
+    ) -> None:
+        self._chain, self._signer, self._outbox = chain, signer, outbox
+        self._fees, self._policy, self._clock = fees, policy, clock
+        self._broadcast_at: dict[str, float] = {}
+        self._refused: dict[str, int] = {}
+        self._gap = Patience(policy.patience, clock)
+
+    async def send_due(self, ledger: Ledger, leg: Leg) -> Ledger:
+        """Batches of what is due, until nothing is left or enough is in flight."""
+        # settlements earn the nodes their money: a flood of openings leaves them a quarter of the room
+        room = self._policy.in_flight if leg is Leg.SETTLEMENT else self._policy.in_flight * 3 // 4
+        while len(ledger.flight) < room:
+            flying = len(ledger.flight)
+            entries = await self._outbox.due(leg, self._policy.batch_size)
+            if not entries:
+                return ledger
+            sendable = await self._affordable(await self._readable(leg, entries))
+            if sendable:
+                quote = await self._quote()
+                for group in _groups(sendable, self._policy.batch_size):
+                    ledger = await self._send(ledger, group, quote)
+            if len(entries) < self._policy.batch_size or len(ledger.flight) == flying:
+                return ledger
+        return ledger
+
+    async def tend(self, ledger: Ledger, nonce: int, head: Head) -> Ledger:
+        """Keeps the unmined batches going: `nonce` is the first that the chain has not used."""
+        first = min((batch.nonce for batch in ledger.flight), default=nonce)
+        if self._gap.outlasted(["gap"] if first > nonce else []):
+            log.warning("chain_nonce_gap", chain=nonce, first=first, batches=len(ledger.flight))
+            for batch in ledger.flight:
+                await self._release(batch, "NONCE_GAP")
+            return replace(ledger, flight=())
+        kept = [await self._keep_going(batch, head, first_in_line=batch.nonce == nonce) for batch in ledger.flight]
+        self._forget({batch.id for batch in ledger.flight})
+        return replace(ledger, flight=tuple(batch for batch in kept if batch is not None))
+
+    async def _readable(self, leg: Leg, entries: Sequence[Entry]) -> list[tuple[Entry, Item]]:
+        """Entries with their items. What can never be written is given up here."""
+        found = []
+        for entry in entries:
+            try:
+                item = read_item(leg, entry.record)
+            except MalformedRecord as error:
+                await self._give_up(leg, entry, f"MALFORMED_RECORD: {error}")
+                continue
+            if self._chain.task_address(item.task_key, item.request_hash) == entry.record.get("task_address"):
+                found.append((entry, item))
+            else:
+                await self._give_up(leg, entry, "FOREIGN_ADDRESS: of another registry, chain or coordinator key")
+        return found
+
+    async def _affordable(self, found: list[tuple[Entry, Item]]) -> list[tuple[Entry, Item]]:
+        """Asks for the deposit only once something was skipped for it; then what it doesn't cover waits."""
+        if not any(entry.record.get("settlement_error") == Skip.INSUFFICIENT_DEPOSIT for entry, _ in found):
+            return found
+        left, kept, short = await self._chain.deposit(), [], []
+        for entry, item in found:
+            payment = item.payment_wei if isinstance(item, Settlement) else 0
+            if payment <= left:
+                left -= payment
+                kept.append((entry, item))
+            else:
+                short.append(entry.task_id)
+        if short:
+            log.error(
+                "chain_deposit_too_small",
+                tasks=len(short),
+                remedy="pay in: python -m coordinator deploy --deposit-wei N",
+            )
+            await self._outbox.postpone(Leg.SETTLEMENT, short, _DEPOSIT_PATIENCE, Skip.INSUFFICIENT_DEPOSIT)
+        return kept
+
+    async def _quote(self) -> tuple[int, Fees]:
+        """The next nonce that the chain has free, and what a gas costs now."""
+        nonce, head, tip = await asyncio.gather(self._chain.mined_nonce(), self._chain.head(), self._chain.tip())
+        return nonce, self._fees.fresh(head.base_fee, tip)
+
+    async def _send(self, ledger: Ledger, group: Sequence[tuple[Entry, Item]], quote: tuple[int, Fees]) -> Ledger:
+        nonce = max([quote[0], *(batch.nonce + 1 for batch in ledger.flight)])
+        batch = self._build(group, nonce, quote[1])
+        if not await self._outbox.seal(batch):
+            return ledger
+        log.debug("chain_sent", batch=batch.id, kind=batch.kind, nonce=nonce, tasks=len(batch.members))
+        await self._broadcast(batch)
+        return replace(ledger, flight=(*ledger.flight, batch))
+
+    def _build(self, group: Sequence[tuple[Entry, Item]], nonce: int, fees: Fees) -> Batch:
+        kind, tries = kind_of(group[0][1]), group[0][0].tries
+        data = self._chain.calldata(kind, [item for _, item in group])
+        gas = min((_GAS_BASE + _GAS_AN_ITEM * len(group)) * (2 if tries else 1), _GAS_MOST)
+        raw, tx_hash = self._signer.sign(data, nonce, gas, fees.max_fee, fees.tip)
+        now_ms = self._now_ms()
+        return Batch(
+            id=secrets.token_hex(8),
+            kind=kind,
+            nonce=nonce,
+            gas=gas,
+            members=tuple(Member(entry.task_id, entry.record["task_address"], entry.due_ms) for entry, _ in group),
+            signed=(Signed(tx_hash, fees.max_fee, fees.tip),),
+            raw=raw,
+            created_ms=now_ms,
+            signed_ms=now_ms,
+        )
+
+    async def _keep_going(self, batch: Batch, head: Head, *, first_in_line: bool) -> Batch | None:
+        """The batch as it stands afterwards; None when it was taken apart."""
+        refused = self._refused.get(batch.id, 0)
+        if refused >= self._policy.refusals:
+            await self._release(batch, "REFUSED_BY_ENDPOINT", counts=True)
+            return None
+        waited = self._clock() - self._broadcast_at.get(batch.id, 0.0)
+        if waited < self._policy.rebroadcast.total_seconds():
+            return batch
+        stale = self._now_ms() - batch.signed_ms >= self._policy.bump.total_seconds() * 1000
+        if refused or (stale and (first_in_line or batch.newest.max_fee < head.base_fee)):
+            batch = await self._bump(batch, head)
+        await self._broadcast(batch)
+        return batch
+
+    async def _bump(self, batch: Batch, head: Head) -> Batch:
+        """The same calls at the same nonce for higher fees; whichever form is mined, the others can't be any more."""
+        fees = self._fees.bumped(batch.newest, head.base_fee, await self._chain.tip())
+        if fees is None:
+            log.error("chain_fee_cap_reached", batch=batch.id, nonce=batch.nonce, max_fee=batch.newest.max_fee)
+            await self._outbox.resign(batch, "FEE_CAP_REACHED")
+            return batch
+        raw, tx_hash = self._signer.sign(
+            self._signer.data_of(batch.raw), batch.nonce, batch.gas, fees.max_fee, fees.tip
+        )
+        batch = batch.resigned(Signed(tx_hash, fees.max_fee, fees.tip), raw, self._now_ms())
+        stuck = len(batch.signed) > self._policy.alarm
+        await self._outbox.resign(batch, "STUCK" if stuck else "")
+        tell = log.error if stuck else log.warning
+        tell("chain_fee_bumped", batch=batch.id, nonce=batch.nonce, form=len(batch.signed), max_fee=fees.max_fee)
+        return batch
+
+    async def _broadcast(self, batch: Batch) -> None:
+        """A refusal decides nothing: the next round sees by nonce and tx_receipt what the chain has."""
+        first = batch.id not in self._broadcast_at
+        self._broadcast_at[batch.id] = self._clock()
+        try:
+            await self._chain.broadcast(batch.raw)
+        except ChainRejected as error:
+            await self._after_refusal(batch, str(error), first=first)
+        else:
+            self._refused.pop(batch.id, None)
+
+    async def _after_refusal(self, batch: Batch, why: str, *, first: bool) -> None:
+        """One that was accepted before is refused as known: only what was never accepted counts as refused."""
+        if not first and batch.id not in self._refused:
+            return
+        if await self._chain.balance() < batch.gas * batch.newest.max_fee:
+            log.error("chain_account_too_poor", account=self._signer.address, remedy="send it ether for gas")
+            return
+        self._refused[batch.id] = self._refused.get(batch.id, 0) + 1
+        log.warning("chain_refused", batch=batch.id, nonce=batch.nonce, tries=self._refused[batch.id], why=why)
+
+    async def _give_up(self, leg: Leg, entry: Entry, reason: str) -> None:
+        await self._outbox.give_up(leg, entry.task_id, reason)
+        log.error("chain_given_up", task=entry.task_id[:16], leg=leg, reason=reason)
+
+    async def _release(self, batch: Batch, reason: str, *, counts: bool = False) -> None:
+        for task_id in await self._outbox.release(batch, reason, counts=counts):
+            log.error("chain_given_up", task=task_id[:16], leg=batch.kind.leg, reason=reason)
+
+    def _forget(self, flying: set[str]) -> None:
+        self._broadcast_at = {key: at for key, at in self._broadcast_at.items() if key in flying}
+        self._refused = {key: count for key, count in self._refused.items() if key in flying}
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+
+def _groups(found: Sequence[tuple[Entry, Item]], most: int) -> list[list[tuple[Entry, Item]]]:
+    """One list a batch. What came back undone goes in ever smaller batches, so that a bad item can't hold up others."""
+    groups: dict[tuple[Kind, int], list[list[tuple[Entry, Item]]]] = {}
+    for entry, item in found:
+        lists = groups.setdefault((kind_of(item), entry.tries), [[]])
+        if len(lists[-1]) >= max(1, most >> (2 * entry.tries)):
+            lists.append([])
+        lists[-1].append((entry, item))
+    return [group for lists in groups.values() for group in lists]
