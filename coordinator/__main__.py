@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import signal
 import sys
 
 from coordinator import log
@@ -29,6 +31,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("api", help="serve the Relay API").set_defaults(run=_api)
+    commands.add_parser("chain", help="write the outbox to the chain").set_defaults(run=_chain)
+    deploy = commands.add_parser("deploy", help="put the contracts on the chain, and pay in the deposit")
+    deploy.add_argument("--deposit-wei", type=int, default=0, help="what nodes are paid from")
+    deploy.set_defaults(run=_deploy)
     key = commands.add_parser("key", help="client keys").add_subparsers(dest="verb", required=True)
     create = key.add_parser("create", help="make a key and print it, this once")
     create.add_argument("--name", required=True, help="what operators know it by")
@@ -59,6 +65,52 @@ def _api(settings: Settings, arguments: argparse.Namespace) -> int:
         # long enough that a client's idle connection is closed by the client: a closing race is a failed request
         timeout_keep_alive=75,
     )
+    return 0
+
+
+def _chain(settings: Settings, arguments: argparse.Namespace) -> int:
+    from coordinator.chain.errors import StartRefused, Superseded
+    from coordinator.wiring import build_chain_writer
+
+    async def write() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await build_chain_writer(settings).run(stop)
+
+    try:
+        asyncio.run(write())
+    except (StartRefused, Superseded) as error:
+        raise SettingsWrong(str(error)) from None
+    return 0
+
+
+def _deploy(settings: Settings, arguments: argparse.Namespace) -> int:
+    from coordinator.chain.deploy import deploy
+    from coordinator.chain.errors import ChainError, StartRefused
+    from coordinator.chain.rpc import connect, disconnect
+    from coordinator.chain.signer import read_key
+
+    async def put() -> str:
+        if settings.chain_key_file is None:
+            raise SettingsWrong("RELAY_CHAIN_KEY_FILE: deploying needs it")
+        w3 = connect(settings.rpc_url)
+        try:
+            deployment = await deploy(
+                w3,
+                read_key(settings.chain_key_file),
+                task_registry=settings.task_registry,
+                node_registry=settings.node_registry,
+                deposit_wei=arguments.deposit_wei,
+            )
+        finally:
+            await disconnect(w3)
+        return json.dumps(deployment.as_json())
+
+    try:
+        print(asyncio.run(put()))  # noqa: T201 - the product of the command
+    except (ChainError, StartRefused) as error:
+        raise SettingsWrong(str(error)) from None
     return 0
 
 

@@ -1,8 +1,8 @@
 """Did the backend do what was asked? A parameter that it can't do ends in a clear 400 that names it, never in silence.
 
-Two pure checks, for the node and for the coordinator's direct mode alike: `ignored` before the call, from a table of what
-a kind of server is known to pass over; `unsupported` after it, from the answer itself. Both say nothing where an answer can
-be right: an answer cut off by its length limit owes no JSON, a refusal owes no tool call. What no answer can show
+Two pure checks, for the node and for the coordinator's direct mode alike: `ignored` before the call, from a table of
+what a kind of server is known to pass over; `unsupported` after it, from the answer itself. Both say nothing where an
+answer can be right: one cut off by its length limit owes no JSON, a refusal owes no tool call. What no answer can show
 (temperature, seed, penalties) is left to the table.
 """
 
@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-Json = dict[str, Any]
+Json = Mapping[str, Any]
 Check = Callable[[Json, list[Json], Json], str | None]
 
 
@@ -32,7 +32,7 @@ def ignored(kind: str, request: Mapping[str, Any]) -> str | None:
 
 def unsupported(request: Mapping[str, Any], answer: Mapping[str, Any]) -> str | None:
     """What `answer`, a chat completion, shows not to have been done: the message naming the parameter, or None."""
-    choices = [choice for choice in answer.get("choices") or [] if isinstance(choice, dict)]
+    choices: list[Json] = [choice for choice in answer.get("choices") or [] if isinstance(choice, dict)]
     for check in _CHECKS:
         if message := check(request, choices, answer):
             return message
