@@ -1,0 +1,211 @@
+"""The node-facing routes over HTTP, on the fake store: who gets in, and what is refused with which code."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from eth_keys.datatypes import PrivateKey
+from fakeredis import FakeAsyncRedis, FakeServer
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from coordinator.api.nodes import node_routes
+from coordinator.desk import Desk
+from coordinator.lifecycle.policy import Pay, Policy
+from coordinator.lifecycle.reports import Reports
+from coordinator.protocol import hashing, session, signing
+from coordinator.protocol.envelope import Envelope
+from coordinator.protocol.ids import TaskId
+from coordinator.protocol.report import Failure, FailureCode, Receipt, Report
+from coordinator.store.space import SpaceReader, publish
+from tests.unit.store.network import MODEL, Network
+
+KEY, OTHER = PrivateKey(bytes(31) + b"\x01"), PrivateKey(bytes(31) + b"\x02")
+SPACE = hashing.TaskSpace(31337, "0x" + "11" * 20, "0x" + "22" * 20, "0x" + "33" * 20)
+ANSWER = '{"model":"m","choices":[{"message":{"content":"h\\u00e9 é"},"finish_reason":"stop"}]}'
+
+
+def address(key: PrivateKey) -> str:
+    return str(key.public_key.to_checksum_address())
+
+
+class Users:
+    """Stands in for Redis's ACL, which the fake doesn't have; tests/integration has the real one."""
+
+    async def grant(self, node: str) -> session.BrokerCredential:
+        return session.BrokerCredential(url="redis://x", queue=f"node.{node}", key_prefix=f"broker:{node}:")
+
+    async def revoke(self, node: str) -> None:
+        return None
+
+
+class OneKey:
+    def allows(self, node: str) -> bool:
+        return node == address(KEY)
+
+
+class Client:
+    """A node's side of the wire, honest unless told otherwise."""
+
+    def __init__(self, network: Network, http: httpx.AsyncClient) -> None:
+        self.network, self.http = network, http
+
+    async def post(
+        self, path: str, message: BaseModel, *, key: PrivateKey = KEY, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        body = message.model_dump_json().encode()
+        return await self.http.post(
+            path, content=body, headers=headers or signing.sign_request(key, "POST", path, body)
+        )
+
+    async def sign_in(self) -> session.SessionGrant:
+        asked = await self.http.post(session.CHALLENGE_PATH, json={"node": address(KEY)})
+        challenge = session.Challenge.model_validate_json(asked.content).challenge
+        request = session.SessionRequest(node=address(KEY), challenge=challenge, models=(MODEL,), slots=4)
+        reply = await self.post(session.SESSION_PATH, request)
+        assert reply.status_code == 200, reply.text
+        return session.SessionGrant.model_validate_json(reply.content)
+
+    async def taken(self) -> Envelope:
+        grant = await self.sign_in()
+        await self.post(session.HEARTBEAT_PATH, session.Heartbeat(session=grant.session))
+        await self.network.submit()
+        [raw] = await self.network.envelopes(address(KEY))
+        return Envelope.model_validate(raw)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    redis = FakeAsyncRedis(server=FakeServer())
+    network, space = Network(redis), SpaceReader(redis)
+    await publish(redis, SPACE)
+    desk = Desk(network.nodes, Users(), OneKey(), Reports(network.tasks, space, Pay()), space, Policy())  # type: ignore[arg-type]
+    app = FastAPI()
+    app.include_router(node_routes(desk))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://c") as http:
+        yield Client(network, http)
+    await redis.aclose()
+
+
+def code(reply: httpx.Response) -> tuple[int, str]:
+    return reply.status_code, reply.json()["error"]["code"]
+
+
+def answered(envelope: Envelope, *, key: PrivateKey = KEY, answer: str = ANSWER, **change: object) -> Report:
+    receipt = Receipt(
+        task=envelope.task_address, attempt=envelope.attempt, request_hash=envelope.request_hash,
+        response_hash=hashing.salted_hash(hashing.unhex(envelope.salt), answer.encode()),
+        prompt_tokens=3, completion_tokens=4, started_at_ms=5, finished_at_ms=6,
+    ).model_copy(update=change)  # fmt: skip
+    signature = signing.sign_digest(key, SPACE.receipt_digest(receipt))
+    return Report(
+        task_id=envelope.task_id, attempt=envelope.attempt, answer=answer, receipt=receipt, receipt_signature=signature
+    )
+
+
+async def test_a_node_signs_in_works_and_is_believed(client: Client) -> None:
+    envelope = await client.taken()
+    reply = await client.post(session.REPORT_PATH, answered(envelope))
+    assert reply.json() == {"accepted": True, "refusal": None}
+    view = await client.network.tasks.read(TaskId(envelope.task_id))
+    assert (view.status, view.answer) == ("completed", ANSWER.encode())
+    again = await client.post(session.REPORT_PATH, answered(envelope))
+    assert again.json() == {"accepted": False, "refusal": "DUPLICATE"}
+
+
+async def test_a_stranger_gets_no_challenge(client: Client) -> None:
+    assert code(await client.http.post(session.CHALLENGE_PATH, json={"node": address(OTHER)})) == (401, "NOT_ADMITTED")
+    assert await client.network.redis.keys("relay:challenge:*") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({signing.SIGNATURE_HEADER: "0x" + "00" * 65}, "BAD_SIGNATURE"),
+        ({signing.SIGNATURE_HEADER: "junk"}, "BAD_SIGNATURE"),
+        ({signing.NODE_HEADER: address(OTHER)}, "BAD_SIGNATURE"),
+        ({signing.NONCE_HEADER: "f" * 32}, "BAD_SIGNATURE"),
+        ({signing.NONCE_HEADER: "f"}, "BAD_SIGNATURE"),
+        ({signing.TIME_HEADER: "1700000000000"}, "CLOCK_OFF"),
+        ({signing.TIME_HEADER: "soon"}, "BAD_SIGNATURE"),
+    ],
+)
+async def test_a_changed_header_is_refused(client: Client, change: dict[str, str], expected: str) -> None:
+    beat = session.Heartbeat(session="0" * 32)
+    signed = signing.sign_request(KEY, "POST", session.HEARTBEAT_PATH, beat.model_dump_json().encode())
+    assert code(await client.post(session.HEARTBEAT_PATH, beat, headers=signed | change)) == (401, expected)
+
+
+async def test_a_replay_is_refused(client: Client) -> None:
+    grant = await client.sign_in()
+    beat = session.Heartbeat(session=grant.session)
+    signed = signing.sign_request(KEY, "POST", session.HEARTBEAT_PATH, beat.model_dump_json().encode())
+    assert (await client.post(session.HEARTBEAT_PATH, beat, headers=signed)).status_code == 200
+    assert code(await client.post(session.HEARTBEAT_PATH, beat, headers=signed)) == (401, "REPLAYED")
+
+
+async def test_sessions_end_with_a_reason(client: Client) -> None:
+    first = await client.sign_in()
+    second = await client.sign_in()
+    old, new = session.Heartbeat(session=first.session), session.Heartbeat(session=second.session)
+    assert code(await client.post(session.HEARTBEAT_PATH, old)) == (409, "SESSION_SUPERSEDED")
+    assert (await client.post(session.LEAVE_PATH, session.Leave(session=second.session))).status_code == 200
+    assert code(await client.post(session.HEARTBEAT_PATH, new)) == (409, "SESSION_ENDED")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attempt": 2}, {"task": "0x" + "99" * 20}, {"request_hash": "0x" + "99" * 32},
+        {"response_hash": "0x" + "99" * 32}, {"started_at_ms": 7},
+    ],
+)  # fmt: skip
+async def test_a_receipt_that_does_not_fit_costs_the_attempt(client: Client, change: dict[str, object]) -> None:
+    envelope = await client.taken()
+    reply = await client.post(session.REPORT_PATH, answered(envelope, **change))
+    assert reply.json() == {"accepted": False, "refusal": "BAD_RECEIPT"}
+    assert (await client.network.tasks.read(TaskId(envelope.task_id))).attempt == 2
+
+
+async def test_a_receipt_signed_by_another_key_is_refused(client: Client) -> None:
+    envelope = await client.taken()
+    reply = await client.post(session.REPORT_PATH, answered(envelope, key=OTHER))
+    assert reply.json()["refusal"] == "BAD_RECEIPT"
+
+
+async def test_an_answer_that_is_none_goes_elsewhere(client: Client) -> None:
+    envelope = await client.taken()
+    reply = await client.post(session.REPORT_PATH, answered(envelope, answer='{"choices":[]}'))
+    assert reply.json()["refusal"] == "BAD_ANSWER"
+    assert (await client.network.tasks.read(TaskId(envelope.task_id))).attempt == 2
+
+
+async def test_another_nodes_report_changes_nothing(client: Client) -> None:
+    envelope = await client.taken()
+    for report in (answered(envelope, key=OTHER), answered(envelope)):
+        reply = await client.post(session.REPORT_PATH, report, key=OTHER)
+        assert reply.json()["refusal"] in ("FOREIGN_ATTEMPT", "BAD_RECEIPT")
+    view = await client.network.tasks.read(TaskId(envelope.task_id))
+    assert (view.attempt, view.answer) == (1, None)
+
+
+async def test_a_client_fault_ends_the_task_with_the_backends_words(client: Client) -> None:
+    envelope = await client.taken()
+    failure = Failure(code=FailureCode.BACKEND_UNSUPPORTED, message="n: this backend gives one choice")
+    reply = await client.post(
+        session.REPORT_PATH, Report(task_id=envelope.task_id, attempt=envelope.attempt, failure=failure)
+    )
+    assert reply.json()["accepted"] is True
+    view = await client.network.tasks.read(TaskId(envelope.task_id))
+    assert (view.error_code, view.error_message) == ("UPSTREAM_INVALID_REQUEST", failure.message)
+
+
+async def test_malformed_messages_name_the_field_and_echo_nothing(client: Client) -> None:
+    body = b'{"session": "SECRET"}'
+    signed = signing.sign_request(KEY, "POST", session.HEARTBEAT_PATH, body)
+    reply = await client.http.post(session.HEARTBEAT_PATH, content=body, headers=signed)
+    assert code(reply) == (422, "MALFORMED")
+    assert "session" in reply.text
+    assert "SECRET" not in reply.text
