@@ -1,0 +1,124 @@
+"""Keeps one consumer alive on the credential of the current session, and notices when it is deaf.
+
+Deaf means: the coordinator's heartbeats name attempts that this node was given and never saw. The cure is a new
+session, which brings a new credential and a new worker; nothing in flight is disturbed by it. An attempt that stays
+missing after that has lost its Envelope, and is handed back rather than left to its lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import structlog
+
+from coordinator.protocol.ids import AttemptId
+from coordinator.protocol.session import BrokerCredential
+from node.consumer.worker import Ending, WorkerEvents
+
+log = structlog.get_logger()
+
+# An Envelope is on its way for a moment; missed in three heartbeats running (6 s of a 10 s lease) it is lost.
+_HEARTBEATS_UNTIL_MISSED = 3
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 2.0
+# A worker that consumed this long was a good one: the next trouble is a new trouble.
+_GOOD_LIFE_SECONDS = 5.0
+
+
+class Worker(Protocol):
+    def stop(self) -> None: ...
+
+
+StartWorker = Callable[[BrokerCredential, WorkerEvents], Worker]
+
+
+class Supervisor:
+    """`deliver` takes what came out of the queue; `renew` asks for a new session; `hand_back` gives an attempt up."""
+
+    def __init__(
+        self,
+        start_worker: StartWorker,
+        deliver: Callable[[Any], None],
+        renew: Callable[[str], None],
+        hand_back: Callable[[AttemptId], None],
+    ) -> None:
+        self._start_worker = start_worker
+        self._deliver = deliver
+        self._renew = renew
+        self._hand_back = hand_back
+        self._worker: Worker | None = None
+        self._generation = 0
+        self._pause = 0.0
+        self._ready_at: float | None = None
+        self._next_try: asyncio.TimerHandle | None = None
+        self._missing: dict[AttemptId, int] = {}
+        self._cured: set[AttemptId] = set()
+        self.ready = asyncio.Event()
+
+    def serve(self, credential: BrokerCredential) -> None:
+        """Consumes with `credential` from now on, instead of any earlier one."""
+        self.stop()
+        self._start(credential)
+
+    def stop(self) -> None:
+        """Ends the consumer and all restarting."""
+        self._generation += 1
+        self.ready.clear()
+        if self._next_try is not None:
+            self._next_try.cancel()
+            self._next_try = None
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def note_missing(self, missing: Iterable[AttemptId]) -> None:
+        """Takes the `expected` of one heartbeat reply, less what has arrived since."""
+        self._missing = {attempt: self._missing.get(attempt, 0) + 1 for attempt in missing}
+        self._cured &= self._missing.keys()
+        overdue = [attempt for attempt, count in self._missing.items() if count >= _HEARTBEATS_UNTIL_MISSED]
+        if not overdue:
+            return
+        lost = [attempt for attempt in overdue if attempt in self._cured]
+        for attempt in lost:
+            del self._missing[attempt]
+            self._hand_back(attempt)
+        if len(lost) < len(overdue):
+            self._cured.update(self._missing)
+            self._missing = {}
+            self._renew(f"{len(overdue)} attempts were assigned but never arrived")
+
+    def _start(self, credential: BrokerCredential) -> None:
+        generation = self._generation
+        events = WorkerEvents(
+            envelope=self._deliver,
+            ready=lambda: self._on_ready(generation),
+            ended=lambda ending: self._on_ended(generation, credential, ending),
+        )
+        self._worker = self._start_worker(credential, events)
+
+    def _on_ready(self, generation: int) -> None:
+        if generation != self._generation:
+            return
+        if self._pause:
+            log.info("consuming again")
+        self._ready_at = asyncio.get_running_loop().time()
+        self.ready.set()
+
+    def _on_ended(self, generation: int, credential: BrokerCredential, ending: Ending) -> None:
+        if generation != self._generation:
+            return
+        loop = asyncio.get_running_loop()
+        if self._ready_at is not None and loop.time() - self._ready_at > _GOOD_LIFE_SECONDS:
+            self._pause = 0.0
+        if self.ready.is_set() or ending.refused:
+            log.warning("the broker is lost", reason=ending.reason, refused=ending.refused)
+        self._worker, self._ready_at = None, None
+        self.ready.clear()
+        # What refused a credential once will not take it later: Redis came back without its users.
+        if ending.refused:
+            self._next_try = loop.call_later(self._pause, self._renew, "the broker refuses the credential")
+        else:
+            self._next_try = loop.call_later(self._pause, self._start, credential)
+        self._pause = min(max(self._pause * 2, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)

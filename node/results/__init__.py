@@ -1,0 +1,1 @@
+"""Gets a Report to the coordinator: signed, posted, and on disk where posting takes longer."""

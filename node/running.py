@@ -1,0 +1,97 @@
+"""One life of a node, from its first sign-in to its last word: reads like this table.
+
+resume     Reports that an earlier process left on disk are posted
+wait       until the backend answers
+serve      presence signs in and beats; each grant starts a consumer; Envelopes become attempts, attempts Reports
+drain      on SIGTERM: nothing new, hand back, finish, post, leave
+give way   when another process takes over with the same key
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from coordinator.protocol.ids import AttemptId
+from coordinator.protocol.session import HeartbeatReply, SessionGrant
+from node.attempts import Attempts
+from node.consumer.supervisor import Supervisor
+from node.presence.presence import Presence, Superseded
+from node.results.poster import Poster
+
+log = structlog.get_logger()
+
+DRAINED = 0
+SUPERSEDED = 3
+# Posting what is finished takes milliseconds while the coordinator is up; while it is down, the disk has it.
+_SETTLE_LIMIT = timedelta(seconds=10)
+_GIVE_WAY_LIMIT = timedelta(seconds=2)
+
+
+class Switchboard:
+    """What presence hears, passed on: implements `node.presence.presence.Listener`."""
+
+    def __init__(self, attempts: Attempts, supervisor: Supervisor) -> None:
+        self._attempts = attempts
+        self._supervisor = supervisor
+
+    def held(self) -> tuple[AttemptId, ...]:
+        return self._attempts.held()
+
+    def granted(self, grant: SessionGrant) -> None:
+        self._supervisor.serve(grant.broker)
+
+    def heard(self, reply: HeartbeatReply) -> None:
+        self._attempts.cancel(AttemptId(attempt) for attempt in reply.cancelled)
+        expected = (AttemptId(attempt) for attempt in reply.expected)
+        self._supervisor.note_missing([attempt for attempt in expected if not self._attempts.knows(attempt)])
+
+
+class Node:
+    """`run` once."""
+
+    def __init__(self, attempts: Attempts, poster: Poster, presence: Presence, supervisor: Supervisor) -> None:
+        self._attempts = attempts
+        self._poster = poster
+        self._presence = presence
+        self._supervisor = supervisor
+
+    async def run(self, stop: asyncio.Event, drain_limit: timedelta) -> int:
+        """The process's exit code: 0 after `stop` and a drain, 3 when another process took over."""
+        serving = asyncio.create_task(self._presence.run())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                return await self._give_way(serving)
+            return await self._drain(serving, drain_limit)
+        finally:
+            self._supervisor.stop()
+            for task in (serving, stopping):
+                task.cancel()
+            await asyncio.gather(serving, stopping, return_exceptions=True)
+
+    async def _drain(self, serving: asyncio.Task[None], limit: timedelta) -> int:
+        log.info("draining", held=len(self._attempts.held()))
+        self._presence.drain()
+        await self._attempts.drain(limit)
+        await self._poster.settle(_SETTLE_LIMIT)
+        if not serving.done():
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            await self._presence.leave()
+        log.info("left")
+        return DRAINED
+
+    async def _give_way(self, serving: asyncio.Task[None]) -> int:
+        """What runs here would run unleased: stop it. What is finished may still be taken."""
+        try:
+            await serving
+        except Superseded:
+            log.error("another process signed in with this node's key: this one ends", exit_code=SUPERSEDED)
+        self._supervisor.stop()
+        await self._attempts.abandon()
+        await self._poster.settle(_GIVE_WAY_LIMIT)
+        return SUPERSEDED
