@@ -90,13 +90,15 @@ class Model(_Table):
 class Upstream(_Table):
     """A direct-mode endpoint that speaks the OpenAI API under `base_url` (which ends in /v1, as a rule).
 
-    `models` maps relay names to the upstream's own. `api_key` is read from the environment, never from the file.
+    `models` maps relay names to the upstream's own. `server` is the kind of server, for what that is known to pass over
+    in silence; it is asked when the file doesn't say. `api_key` is read from the environment, never from the file.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
     base_url: Annotated[str, BeforeValidator(_base_url)]
     api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     api_key: SecretStr | None = None
+    server: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,40}$")] | None = None
     models: Annotated[dict[str, Annotated[str, Field(min_length=1)]], Field(min_length=1)]
     connect_timeout: Seconds = Field(default=timedelta(seconds=5), validation_alias="connect_seconds")
     answer_timeout: Seconds = Field(default=timedelta(seconds=300), validation_alias="answer_seconds")

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from coordinator.api.requests import OpenAIChatRequest
-from coordinator.api.responses import AsyncTaskAccepted, Failed, OpenAIChatResponse
+from coordinator.api.responses import AsyncTaskAccepted, Failed, OpenAIChatResponse, StreamFailed
 
 _REF: Final = "#/components/schemas/"
 _SECURITY: Final = {
@@ -54,12 +54,14 @@ CHAT_EXTRA: Final[dict[str, Any]] = {
         "content": {"application/json": {"schema": {"$ref": f"{_REF}OpenAIChatRequest"}}},
     },
 }
-_FAILURES: Final = (400, 401, 403, 404, 413, 429, 500, 502, 503, 504)
+_FAILURES: Final = (401, 403, 404, 413, 500)
+_STREAM_FAILURES: Final = (400, 429, 502, 503, 504)
 CHAT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"model": OpenAIChatResponse, "description": "200"},
     202: {"model": AsyncTaskAccepted, "description": "202"},
     422: {"description": "422", "content": {"application/json": {"schema": {"$ref": f"{_REF}HTTPValidationError"}}}},
     **{status: {"model": Failed} for status in _FAILURES},
+    **{status: {"model": Failed | StreamFailed} for status in _STREAM_FAILURES},
 }
 
 

@@ -90,6 +90,18 @@ class Failed(BaseModel):
     error_detail: str | None = None
 
 
+class StreamProblem(BaseModel):
+    message: str
+    type: str
+    code: int
+
+
+class StreamFailed(BaseModel):
+    """The failure of a stream, before its first frame as a body, after it as the last frame."""
+
+    error: StreamProblem
+
+
 class Endpoint(BaseModel):
     method: str
     path: str

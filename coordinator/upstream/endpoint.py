@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import orjson
@@ -27,12 +27,15 @@ class Endpoint:
         self.name = upstream.name
         self.models = upstream.models
         self.url = f"{upstream.base_url}/chat/completions"
+        self.models_url = f"{upstream.base_url}/models"
+        self.kind = self._said = upstream.server  # None until it has been asked
         self.headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if upstream.api_key is not None:
             self.headers["Authorization"] = f"Bearer {upstream.api_key.get_secret_value()}"
         connect = upstream.connect_timeout.total_seconds()
         self.answer_timeout = aiohttp.ClientTimeout(total=upstream.answer_timeout.total_seconds(), sock_connect=connect)
         self.stream_timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect)
+        self.probe_timeout = aiohttp.ClientTimeout(total=connect)
         self.first_frame_s = upstream.answer_timeout.total_seconds()
         self.silence_s = upstream.silence_timeout.total_seconds()
         self.in_flight = 0
@@ -41,10 +44,10 @@ class Endpoint:
         self._failures = 0
         self._rest_until = 0.0
 
-    def body(self, model: str, request: bytes) -> bytes:
-        """The request under the upstream's own name for the model."""
+    def body(self, model: str, request: bytes, fields: dict[str, Any]) -> bytes:
+        """The request under the upstream's own name for the model; `fields` is what it says."""
         own = self.models[model]
-        return request if own == model else orjson.dumps(orjson.loads(request) | {"model": own})
+        return request if own == model else orjson.dumps(fields | {"model": own})
 
     def cooling(self) -> bool:
         return self._rest_until > self._clock()
@@ -55,6 +58,7 @@ class Endpoint:
             pause = max(pause, min(error.retry_after, timedelta(minutes=1)).total_seconds())
         self._failures = min(self._failures + 1, 10)
         self._rest_until = self._clock() + pause
+        self.kind = self._said  # whoever comes back may be another server
 
     def answered(self) -> None:
         self._failures = 0

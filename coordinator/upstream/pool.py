@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -13,6 +13,8 @@ import structlog
 
 from coordinator.catalogue import Upstream
 from coordinator.errors import RelayError, UpstreamError, UpstreamInvalidRequest, UpstreamTimeout
+from coordinator.protocol import conformity
+from coordinator.protocol.report import MAX_ANSWER_CHARACTERS
 from coordinator.upstream.endpoint import Endpoint
 from coordinator.upstream.refusals import of_exception, of_status, worst
 from coordinator.upstream.stream import EventStream
@@ -23,9 +25,11 @@ _MAX_REFUSAL: Final = 64 * 1024
 # Below the 5 s after which uvicorn closes an idle connection, so that a call seldom meets a closing one.
 _KEEP_ALIVE_S: Final = 4.0
 
+Json = dict[str, Any]
 Answer = TypeVar("Answer")
+Call = Callable[[Endpoint, bytes, Json], Awaitable[Answer]]
 # (request, answer) → what the upstream silently left out of what was asked, or None.
-Conformity = Callable[[Mapping[str, Any], Mapping[str, Any]], str | None]
+Conformity = Callable[[Json, Json], str | None]
 
 log = structlog.get_logger("upstream")
 
@@ -33,13 +37,13 @@ log = structlog.get_logger("upstream")
 class UpstreamPool:
     """One aiohttp session for all of them. Cancelling a call closes its connection, which stops the upstream.
 
-    Client faults are told at once; every other failure only when no upstream is left to try, or three have been.
+    A client's fault is told at once; every other failure only when no upstream is left to try, or three have been.
     """
 
-    def __init__(self, upstreams: Sequence[Upstream], unsupported: Conformity) -> None:
+    def __init__(self, upstreams: Sequence[Upstream], unsupported: Conformity = conformity.unsupported) -> None:
         self._endpoints = [Endpoint(upstream) for upstream in upstreams]
         self._unsupported = unsupported
-        self._session: aiohttp.ClientSession | None = None
+        self._opened_session: aiohttp.ClientSession | None = None
         self._order = itertools.count(1)
 
     async def complete(self, model: str, request: bytes) -> bytes:
@@ -51,14 +55,19 @@ class UpstreamPool:
         return await self._first(model, request, self._stream)
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._opened_session is not None:
+            await self._opened_session.close()
 
-    async def _first(self, model: str, request: bytes, call: Callable[[Endpoint, bytes], Awaitable[Answer]]) -> Answer:
+    async def _first(self, model: str, request: bytes, call: Call[Answer]) -> Answer:
+        """The answer of the first upstream that has one."""
+        fields: Json = orjson.loads(request)
         failures: list[RelayError] = []
         for endpoint in self._choices(model):
+            if missing := conformity.ignored(await self._kind(endpoint), fields):
+                failures.append(UpstreamInvalidRequest(missing))  # another one may know the parameter
+                continue
             try:
-                answer = await call(endpoint, endpoint.body(model, request))
+                answer = await call(endpoint, endpoint.body(model, request, fields), fields)
             except UpstreamInvalidRequest:
                 raise
             except RelayError as error:
@@ -81,21 +90,21 @@ class UpstreamPool:
             choice.taken = next(self._order)
             yield choice
 
-    async def _complete(self, endpoint: Endpoint, body: bytes) -> bytes:
+    async def _complete(self, endpoint: Endpoint, body: bytes, fields: Json) -> bytes:
         endpoint.in_flight += 1
         try:
             async with self._post(endpoint, body, endpoint.answer_timeout) as response:
                 if response.status != 200:
                     raise await _refusal(response)
-                answer: bytes = await response.read()
+                answer = await _bounded(response)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise of_exception(error) from error
         finally:
             endpoint.in_flight -= 1
-        self._check(body, answer)
+        self._check(fields, answer)
         return answer
 
-    async def _stream(self, endpoint: Endpoint, body: bytes) -> EventStream:
+    async def _stream(self, endpoint: Endpoint, body: bytes, fields: Json) -> EventStream:
         try:
             async with asyncio.timeout(endpoint.first_frame_s):
                 stream = EventStream(endpoint, await self._opened(endpoint, body))
@@ -123,27 +132,52 @@ class UpstreamPool:
                 raise await _refusal(response)
         raise UpstreamError("The upstream answered a request for a stream with something else.")
 
+    async def _kind(self, endpoint: Endpoint) -> str:
+        """What sort of server it is, asked once; "" for one that doesn't say."""
+        if endpoint.kind is None:
+            try:
+                async with self._session().get(
+                    endpoint.models_url, headers=endpoint.headers, timeout=endpoint.probe_timeout
+                ) as response:
+                    endpoint.kind = _owner(await _bounded(response))
+            except aiohttp.ClientError:
+                return ""  # not there: the call itself will tell, and the next one asks again
+            except (TimeoutError, RelayError):
+                endpoint.kind = ""
+        return endpoint.kind
+
     def _post(self, endpoint: Endpoint, body: bytes, timeout: aiohttp.ClientTimeout) -> Any:
-        if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S)
-            self._session = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("User-Agent",)
-            )
-        return self._session.post(
+        return self._session().post(
             endpoint.url, data=body, headers=endpoint.headers, timeout=timeout, allow_redirects=False
         )
 
-    def _check(self, request: bytes, answer: bytes) -> None:
+    def _session(self) -> aiohttp.ClientSession:
+        if self._opened_session is None:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S)
+            self._opened_session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("User-Agent",)
+            )
+        return self._opened_session
+
+    def _check(self, fields: Json, answer: bytes) -> None:
         """Raises UpstreamError for what is no completion, UpstreamInvalidRequest for what lacks something asked for."""
-        try:
-            told = orjson.loads(answer)
-        except orjson.JSONDecodeError:
-            told = None
+        told = _parsed(answer)
         if not isinstance(told, dict) or not isinstance(told.get("choices"), list) or not told["choices"]:
             raise UpstreamError("The upstream's answer is no chat completion.")
-        missing = self._unsupported(orjson.loads(request), told)
+        missing = self._unsupported(fields, told)
         if missing is not None:
             raise UpstreamInvalidRequest(missing)
+
+
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body. Raises UpstreamError when it is longer than any answer."""
+    chunks, size = [], 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_ANSWER_CHARACTERS:
+            raise UpstreamError("The upstream's answer is too long.")
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> RelayError:
@@ -152,3 +186,18 @@ async def _refusal(response: aiohttp.ClientResponse) -> RelayError:
     except (aiohttp.ClientError, TimeoutError):
         body = b""
     return of_status(response.status, response.headers, body)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _owner(body: bytes) -> str:
+    told = _parsed(body)
+    try:
+        return str(told["data"][0]["owned_by"])
+    except (KeyError, IndexError, TypeError):
+        return ""

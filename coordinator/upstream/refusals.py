@@ -32,23 +32,22 @@ from coordinator.errors import (
 _OPERATORS_FAULT: Final = frozenset({401, 402, 403, 404, 405, 407})
 _MAX_RETRY_AFTER: Final = timedelta(hours=1)
 _MAX_MESSAGE: Final = 2000
-# Of several failures the one that says most: work that was taken and failed comes before work nobody took.
-_RANK: Final[tuple[type[RelayError], ...]] = (
+# Of several failures the one that says most: work that was taken and failed, work nobody took, and last a parameter that
+# those who are up can't do.
+_RANK: Final = (
     UpstreamTimeout,
     UpstreamError,
     CapacityExhausted,
     UpstreamRateLimited,
     ProviderUnavailable,
+    UpstreamInvalidRequest,
 )
 
 
 def worst(errors: Sequence[RelayError]) -> RelayError:
     """What the client is told once every upstream has failed."""
-    return min(errors, key=lambda error: _RANK.index(type(error)), default=_nobody())
-
-
-def _nobody() -> RelayError:
-    return ProviderUnavailable("No upstream serves this model.")
+    nobody = ProviderUnavailable("No upstream serves this model.")
+    return min(errors, key=lambda error: _RANK.index(type(error)), default=nobody)
 
 
 def of_status(status: int, headers: Mapping[str, str], body: bytes) -> RelayError:
