@@ -18,6 +18,7 @@ from coordinator.api.app import create_app
 from coordinator.api.chat import ChatLimits
 from coordinator.api.nodes import node_routes
 from coordinator.chain import writer
+from coordinator.chain.rounds import WriterPolicy
 from coordinator.chain.sender import SendingPolicy
 from coordinator.chain.writer import ChainWriter
 from coordinator.desk import Desk
@@ -104,7 +105,7 @@ def build_chain_writer(settings: Settings) -> ChainWriter:
         task_registry=settings.task_registry,
         node_registry=settings.node_registry,
         chain_id=settings.chain_id,
-        policy=writer.WriterPolicy(
+        policy=WriterPolicy(
             confirmations=settings.confirmations,
             batch_wait=timedelta(milliseconds=settings.batch_wait_ms),
             sending=SendingPolicy(batch_size=settings.batch_size),
