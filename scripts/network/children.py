@@ -13,9 +13,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.1, 5.0  # seconds before a dead child is started again; doubled while it keeps dying
@@ -96,22 +97,14 @@ class Child:
 
     async def until_ready(self) -> None:
         """Raises StartFailed when it dies or is not ready in time."""
-        deadline = time.monotonic() + self.recipe.patience
+        name, log, patience = self.recipe.name, self.recipe.log, self.recipe.patience
+        deadline = time.monotonic() + patience
         while not await self.recipe.ready():
             if self.ended.done():
-                raise StartFailed(
-                    f"{self.recipe.name} ended {describe(self.ended.result())} at its start: {self._why()}"
-                )
+                raise StartFailed(f"{name} ended {describe(self.ended.result())} at its start: {last_line(log)}")
             if time.monotonic() > deadline:
-                raise StartFailed(f"{self.recipe.name} is not ready after {self.recipe.patience:.0f} s: {self._why()}")
+                raise StartFailed(f"{name} is not ready after {patience:.0f} s: {last_line(log)}")
             await asyncio.sleep(POLL)
-
-    def _why(self) -> str:
-        with contextlib.suppress(OSError):
-            lines = [line for line in self.recipe.log.read_text(errors="replace").splitlines() if line.strip()]
-            if lines:
-                return f"{lines[-1][:300]} (log: {self.recipe.log})"
-        return f"its log says nothing (log: {self.recipe.log})"
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL when its grace is over; returns when it is gone."""
@@ -140,6 +133,27 @@ def describe(code: int) -> str:
     return f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
 
 
+async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
+    """Like asyncio.gather, but when one fails the others are cancelled and awaited before its exception goes up."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+def last_line(log: Path) -> str:
+    """What a failed program said last, and where the rest is."""
+    with contextlib.suppress(OSError):
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        if lines:
+            return f"{lines[-1].strip()[:300]} (log: {log})"
+    return f"its log says nothing (log: {log})"
+
+
 class Family:
     """All children, healed until `stop`. `tell` gets a line for the user a death, `changed` runs when a pid is new."""
 
@@ -159,7 +173,7 @@ class Family:
         self._layers.append([recipe.name for recipe in recipes])
         for recipe in recipes:
             self.children[recipe.name] = Child.spawn(recipe)
-        await asyncio.gather(*(self.children[recipe.name].until_ready() for recipe in recipes))
+        await together(*(self.children[recipe.name].until_ready() for recipe in recipes))
         self._watchers += [asyncio.create_task(self._heal(recipe)) for recipe in recipes]
 
     async def _heal(self, recipe: Recipe) -> None:

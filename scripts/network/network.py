@@ -14,7 +14,7 @@ from typing import Any
 
 from scripts.network import relay
 from scripts.network.chain import CHAIN_ID, Chain
-from scripts.network.children import Family, Recipe
+from scripts.network.children import Family, Recipe, together
 from scripts.network.home import Home
 from scripts.network.keys import account, remembered
 from scripts.network.redis import Redis
@@ -55,7 +55,7 @@ class Network:
         await self.family.start(self.redis.recipe(log("redis")), self.chain.recipe(log("chain")))
         self._saving = asyncio.create_task(self.chain.keep_saving())
         model = relay.model_server(self.home.port("model"), log("model"))
-        (contracts, api_key), _ = await asyncio.gather(self._prepare(base_url), self.family.start(model))
+        (contracts, api_key), _ = await together(self._prepare(port, base_url), self.family.start(model))
         relay.write_catalogue(self.home.path / "relay.toml", self.home.port("model"))
         coordinator = relay.Coordinator(self._environment(port, contracts), base_url)
         await self.family.start(coordinator.api(log("api")), coordinator.chain_writer(log("chain writer"), self.redis))
@@ -102,9 +102,9 @@ class Network:
             **{setting: contracts[name] for setting, name in addresses.items() if name in contracts},
         }
 
-    async def _prepare(self, base_url: str) -> tuple[dict[str, str], str]:
+    async def _prepare(self, port: int, base_url: str) -> tuple[dict[str, str], str]:
         """Contracts on the chain, and a client's key in the store."""
-        coordinator = relay.Coordinator(self._environment(0, self.home.read("contracts.json")), base_url)
+        coordinator = relay.Coordinator(self._environment(port, self.home.read("contracts.json")), base_url)
         return await self._contracts(coordinator), await self._api_key(coordinator)
 
     async def _contracts(self, coordinator: relay.Coordinator) -> dict[str, str]:

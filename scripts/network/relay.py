@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.network.children import ROOT, Recipe, StartFailed
+from scripts.network.children import ROOT, Recipe, StartFailed, last_line
 from scripts.network.redis import Redis
 from scripts.network.wire import Refused, call
 
@@ -24,6 +24,8 @@ MODEL = "relay/tiny-chat"
 SLOTS = 4
 # What Ctrl-C waits for: work in hand on a node is finished and handed in, then it is somebody else's.
 DRAIN_SECONDS = 8
+# Nodes are paid from it; at the default pay that lasts for 10^11 tokens, and test ether costs nothing.
+DEPOSIT_WEI = 10**21
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Coordinator:
 
     async def deploy(self, log: Path) -> dict[str, str]:
         """Contract name to address; deploys what isn't there. Raises StartFailed."""
-        printed = json.loads(await self._run(log, "deploy"))
+        printed = json.loads(await self._run(log, "deploy", "--deposit-wei", str(DEPOSIT_WEI)))
         return {name: printed[name] for name in ("TaskRegistry", "NodeRegistry")}
 
     async def new_api_key(self, log: Path, name: str) -> str:
@@ -77,7 +79,7 @@ class Coordinator:
             printed, _ = await process.communicate()
         lines = printed.decode().split("\n")
         if process.returncode != 0:
-            raise StartFailed(f"`coordinator {' '.join(words)}` ended with status {process.returncode} (log: {log})")
+            raise StartFailed(f"`coordinator {words[0]}` ended with status {process.returncode}: {last_line(log)}")
         return next(line for line in reversed(lines) if line.strip()).strip()
 
 
