@@ -10,10 +10,12 @@ import time
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
+
 from coordinator.errors import CapacityExhausted, RelayError, StoreUnavailable
 from coordinator.lifecycle.order import Commitment, Order
 from coordinator.lifecycle.ports import Endings, Serving, Space, Tasks
-from coordinator.lifecycle.task import TaskView
+from coordinator.lifecycle.task import TaskState, TaskView, outside
 from coordinator.protocol import hashing
 from coordinator.protocol.ids import TaskId, new_task_id
 
@@ -94,7 +96,7 @@ class Relay:
         row = await self._tasks.proof(task_id)
         record = await self._tasks.record(task_id)
         text = {name: value.decode() for name, value in row.items() if value}
-        body: dict[str, Any] = {"task_id": task_id, "status": text.get("state")}
+        body: dict[str, Any] = {"task_id": task_id, "status": outside(TaskState(text["state"]))}
         space = await self._space.current()
         if space is not None:
             body |= {
@@ -103,10 +105,10 @@ class Relay:
                 "implementation": space.implementation,
                 "coordinator": space.coordinator,
             }
-        names = "task_address salt task_key request request_hash answer response_hash node receipt receipt_signature"
+        names = "task_address salt task_key request request_hash answer response_hash node receipt_signature"
         body |= {name: text.get(name) for name in names.split()}
-        body |= {"attempt": int(text["attempt"]), "opening": _leg(record, "opening")}
-        body["settlement"] = _leg(record, "settlement")
+        body["receipt"] = orjson.loads(text["receipt"]) if "receipt" in text else None
+        body |= {"attempt": int(text["attempt"])} | {leg: _leg(record, leg) for leg in ("opening", "settlement")}
         return body
 
 

@@ -50,6 +50,11 @@ def advance(current: TaskState, target: TaskState) -> TaskState:
     return check_move(TRANSITIONS, current, target)
 
 
+def outside(state: TaskState) -> str:
+    """What a client reads: one of queued, running, completed, failed."""
+    return _OUTSIDE[state]
+
+
 @dataclass(frozen=True, slots=True)
 class TaskView:
     """What may be shown of a task to whoever knows its id. Times are UTC; `now` is the store's clock at reading."""
@@ -73,7 +78,7 @@ class TaskView:
     @property
     def status(self) -> str:
         """One of queued, running, completed, failed: clients poll on until they read one of the last two."""
-        return _OUTSIDE[self.state]
+        return outside(self.state)
 
     @property
     def terminal(self) -> bool:

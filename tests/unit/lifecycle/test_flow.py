@@ -17,6 +17,7 @@ from coordinator.lifecycle.task import TaskView
 from coordinator.protocol import hashing
 from coordinator.protocol.envelope import Envelope
 from coordinator.protocol.ids import TaskId, new_task_id
+from coordinator.protocol.report import Receipt
 from coordinator.store.signals import Signals
 from coordinator.store.space import SpaceReader, publish
 from coordinator.store.tasks import TaskStore
@@ -63,6 +64,17 @@ async def test_the_address_and_hashes_can_be_recomputed_from_the_proof(parts: Pa
     expected = SPACE.task_address(proof["task_key"], proof["request_hash"])
     assert proof["task_address"] == view.task_address == envelope.task_address == expected
     assert (proof["opening"]["status"], proof["settlement"]["status"]) == ("pending", "none")
+
+
+async def test_the_proof_of_an_ended_task_holds_the_receipt_as_an_object(parts: Parts) -> None:
+    await publish(parts.network.redis, SPACE)
+    node = await parts.network.sign_in(1)
+    view = await parts.relay.submit(ORDER)
+    assert (await parts.relay.proof(view.task_id))["status"] == "queued"
+    await parts.network.complete(f"{view.task_id}#1", node, '{"a":1}')
+    proof = await parts.relay.proof(view.task_id)
+    assert (proof["status"], proof["answer"], proof["node"]) == ("completed", '{"a":1}', node)
+    assert Receipt.model_validate(proof["receipt"]).attempt == 1
 
 
 async def test_wait_returns_when_the_task_ends(parts: Parts) -> None:
