@@ -54,9 +54,10 @@ class Network:
         log = self.home.log
         await self.family.start(self.redis.recipe(log("redis")), self.chain.recipe(log("chain")))
         self._saving = asyncio.create_task(self.chain.keep_saving())
-        model = relay.model_server(self.home.port("model"), log("model"))
+        model_port = self.home.port("model")
+        relay.write_catalogue(self.home.path / "relay.toml", model_port)
+        model = relay.model_server(model_port, log("model"))
         (contracts, api_key), _ = await together(self._prepare(port, base_url), self.family.start(model))
-        relay.write_catalogue(self.home.path / "relay.toml", self.home.port("model"))
         coordinator = relay.Coordinator(self._environment(port, contracts), base_url)
         await self.family.start(coordinator.api(log("api")), coordinator.chain_writer(log("chain writer"), self.redis))
         self._admit_nodes()

@@ -34,7 +34,7 @@ BAD: dict[str, tuple[bytes | dict[str, Any], int, str]] = {
     "too many stops": (body(stop=["a", "b", "c", "d", "e"]), 422, "stop"),
     "an unknown mode": (body(mode="quick"), 422, "mode"),
     "messages of a wrong type": ({"model": "relay/tiny-chat", "messages": "Hello!"}, 422, "messages"),
-    "an unknown model": (body() | {"model": "no/such-model"}, 404, "no/such-model"),
+    "an unknown model": (body() | {"model": "no/such-model"}, 404, "model"),
     "stream with async": (body(stream=True, mode="direct", **{"async": True}), 400, "async"),
     "stream with opengpu": (body(stream=True, mode="opengpu"), 400, "stream"),
     "a body of 20 MB": (body("x" * (20 * 10**6)), 413, ""),

@@ -114,6 +114,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork
     running.start()
     try:
         running.until_ready()
+        eventually(lambda: "stays up until Ctrl-C" in running.output.read_text(), PATIENCE, "the sample task")
         yield running
     finally:
         running.close()
