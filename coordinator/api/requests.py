@@ -144,7 +144,7 @@ def invalid(field: str, kind: str, message: str, *, status: int = 422) -> Invali
 
 
 def _no_json(error: orjson.JSONDecodeError) -> InvalidRequest:
-    message = f"JSON decode error: {error.msg} at character {error.pos}"
+    message = f"body: JSON decode error: {error.msg} at character {error.pos}"
     details: list[dict[str, object]] = [{"type": "json_invalid", "loc": ["body", error.pos], "msg": message}]
     return InvalidRequest(message, details=details)
 
