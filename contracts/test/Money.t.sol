@@ -120,6 +120,17 @@ contract MoneyTest is Fixture {
         vm.assertEq(registry.depositOf(address(owner)), 1 ether);
     }
 
+    function test_ACoordinatorThatCallsBackWithdrawsOnce() public {
+        Reentrant owner = new Reentrant();
+        vm.deal(address(owner), 2 ether);
+        owner.act(address(registry), 2 ether, abi.encodeCall(ITaskRegistry.deposit, ()));
+        bytes memory again = abi.encodeCall(ITaskRegistry.withdrawDeposit, (payable(address(owner)), 1 ether));
+        owner.arm(address(registry), again);
+        owner.act(address(registry), 0, again);
+        vm.assertEq(owner.answer(), abi.encodePacked(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector));
+        vm.assertEq(registry.depositOf(address(owner)), 1 ether);
+    }
+
     function test_AProviderThatRefusesEtherBlocksItselfAlone() public {
         Refusing owner = new Refusing();
         bytes memory consent = Receipts.sign(NODE_KEY, Receipts.registration(address(nodes), address(owner), node));

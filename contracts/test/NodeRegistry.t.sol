@@ -207,6 +207,20 @@ contract NodeRegistryTest is Fixture {
         vm.assertEq(nodes.stakeOf(other), MIN_STAKE);
     }
 
+    /// @dev A treasury that may slash and calls back is still paid once for each call from outside.
+    function test_ATreasuryThatCallsBackIsPaidOnce() public {
+        Reentrant owner = new Reentrant();
+        nodes = new NodeRegistry(address(owner), payable(address(owner)), MIN_STAKE, DELAY);
+        bytes32 role = nodes.SLASHER_ROLE();
+        owner.act(address(nodes), 0, abi.encodeCall(IAccessControl.grantRole, (role, address(owner))));
+        _register(provider, NODE_KEY, MIN_STAKE);
+        bytes memory slash = abi.encodeCall(INodeRegistry.slash, (node, 0.4 ether, "TWICE"));
+        owner.arm(address(nodes), slash);
+        owner.act(address(nodes), 0, slash);
+        vm.assertEq(owner.answer(), abi.encodePacked(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector));
+        vm.assertEq(nodes.stakeOf(node), 0.6 ether);
+    }
+
     function test_WhatIsFixedAtConstructionMustMakeSense() public {
         vm.expectRevert(INodeRegistry.ZeroAddress.selector);
         new NodeRegistry(address(0), treasury, 1, 0);
