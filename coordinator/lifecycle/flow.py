@@ -14,7 +14,7 @@ import orjson
 
 from coordinator.errors import CapacityExhausted, RelayError, StoreUnavailable
 from coordinator.lifecycle.order import Commitment, Order
-from coordinator.lifecycle.ports import Endings, Serving, Space, Tasks
+from coordinator.lifecycle.ports import Ending, Endings, Serving, Space, Tasks
 from coordinator.lifecycle.task import TaskState, TaskView, outside
 from coordinator.protocol import hashing
 from coordinator.protocol.ids import TaskId, new_task_id
@@ -28,16 +28,27 @@ class Relay:
 
     def __init__(self, tasks: Tasks, endings: Endings, nodes: Serving, space: Space, models: list[str]) -> None:
         self._tasks, self._endings, self._nodes, self._space, self._models = tasks, endings, nodes, space, models
+        self._listening: dict[TaskId, Ending] = {}
 
     async def submit(self, order: Order) -> TaskView:
         """Steps 2 to 4 in one atomic write: stored, in the outbox, and given to a node or put into the line.
+
+        A synchronous order must be waited for, by `wait`.
 
         Raises ProviderUnavailable, CapacityExhausted, StoreUnavailable; then nothing was accepted.
         """
         task_id = new_task_id(order.mode)
         commitment = await self._commit(task_id, order.request) if order.mode == "opengpu" else None
-        await self._tasks.submit(task_id, order, commitment)
-        return await self._tasks.read(task_id)
+        if order.asynchronous:
+            return await self._tasks.submit(task_id, order, commitment)
+        # whoever waits for it listens before it begins, and need not look first
+        ending = self._listening[task_id] = self._endings.ending(task_id)
+        try:
+            return await self._tasks.submit(task_id, order, commitment)
+        except BaseException:
+            del self._listening[task_id]
+            ending.close()
+            raise
 
     async def _commit(self, task_id: TaskId, request: bytes) -> Commitment:
         """Step 3: the task's address is known before anything is on chain (CREATE2)."""
@@ -58,13 +69,19 @@ class Relay:
     async def wait(self, task_id: TaskId, timeout: timedelta) -> TaskView:
         """Returns when the task has ended, or as it is when time is up. A store that restarts is waited for."""
         until = time.monotonic() + timeout.total_seconds()
-        with self._endings.ending(task_id) as ending:
+        listening = self._listening.pop(task_id, None)
+        ending = listening or self._endings.ending(task_id)
+        try:
+            if listening:
+                await ending.heard(min(_REREAD, timeout))
             while True:
                 view = await self._read_patiently(task_id, until)
                 left = until - time.monotonic()
                 if view.terminal or left <= 0:
                     return view
                 await ending.heard(min(_REREAD, timedelta(seconds=left)))
+        finally:
+            ending.close()
 
     async def _read_patiently(self, task_id: TaskId, until: float) -> TaskView:
         while True:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from coordinator.errors import RelayError
 from coordinator.lifecycle.order import Commitment, Order, Terms
-from coordinator.lifecycle.task import TaskState, TaskView
+from coordinator.lifecycle.task import TaskView
 from coordinator.protocol.ids import TaskId
 from coordinator.protocol.report import Receipt, Refusal
 
@@ -38,7 +37,7 @@ class Space(Protocol):
 class Tasks(Protocol):
     """The store's side of a task. Every method raises StoreUnavailable when it can't be reached."""
 
-    async def submit(self, task_id: TaskId, order: Order, commitment: Commitment | None) -> TaskState: ...
+    async def submit(self, task_id: TaskId, order: Order, commitment: Commitment | None) -> TaskView: ...
     async def read(self, task_id: TaskId) -> TaskView: ...
     async def proof(self, task_id: TaskId) -> Mapping[str, bytes]: ...
     async def record(self, task_id: TaskId) -> dict[str, str]: ...
@@ -58,13 +57,16 @@ class Tasks(Protocol):
 
 
 class Ending(Protocol):
+    """Interest in the end of one task, from construction until `close`."""
+
+    def close(self) -> None: ...
     async def heard(self, timeout: timedelta) -> None: ...
 
 
 class Endings(Protocol):
     """Says when a task may have ended; may miss one."""
 
-    def ending(self, task_id: str) -> AbstractContextManager[Ending]: ...
+    def ending(self, task_id: str) -> Ending: ...
 
 
 class Serving(Protocol):

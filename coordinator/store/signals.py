@@ -67,16 +67,13 @@ class Signals:
 
 
 class Ending:
-    """Interest in the end of one task, for as long as the context lasts."""
+    """Interest in the end of one task, from construction until `close`."""
 
     def __init__(self, waiting: dict[str, set[asyncio.Event]], task_id: str) -> None:
         self._waiting, self._task_id, self._event = waiting, task_id, asyncio.Event()
+        waiting[task_id].add(self._event)
 
-    def __enter__(self) -> Ending:
-        self._waiting[self._task_id].add(self._event)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
+    def close(self) -> None:
         events = self._waiting[self._task_id]
         events.discard(self._event)
         if not events:

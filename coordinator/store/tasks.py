@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Literal
 
 from redis.asyncio import Redis
@@ -68,7 +68,7 @@ class TaskStore:
     def __init__(self, redis: Redis, scripts: Scripts, policy: Policy) -> None:
         self._redis, self._scripts, self._policy = redis, scripts, policy
 
-    async def submit(self, task_id: TaskId, order: Order, commitment: Commitment | None) -> TaskState:
+    async def submit(self, task_id: TaskId, order: Order, commitment: Commitment | None) -> TaskView:
         """Durable when it returns (appendfsync always). Raises ProviderUnavailable, CapacityExhausted."""
         links = (
             (commitment.salt, commitment.task_key, commitment.request_hash, commitment.task_address)
@@ -76,7 +76,7 @@ class TaskStore:
             else ("", "", "", "")
         )
         timeout = milliseconds(self._policy.task_timeout)
-        what, _ = await self._scripts.call(
+        what, now_ms = await self._scripts.call(
             "submit", task_id, order.mode, order.model, order.caller, order.request, *links, timeout
         )
         if what == b"no_node":
@@ -85,7 +85,10 @@ class TaskStore:
             )
         if what == b"full":
             raise CapacityExhausted(f"The line for the model {order.model!r} is full. Try again later.")
-        return TaskState.WAITING if what == b"exists" else TaskState(what.decode())
+        if what == b"exists":
+            return await self.read(task_id)
+        now, address = _moment(now_ms), commitment.task_address if commitment else None
+        return TaskView(task_id, TaskState(what.decode()), order.mode, order.model, now, now, task_address=address)
 
     async def read(self, task_id: TaskId) -> TaskView:
         """Raises TaskNotFound, TaskExpired."""
@@ -154,35 +157,25 @@ class TaskStore:
         return Swept(lost, given_up, dead)
 
     async def _fields(self, task_id: TaskId, names: list[str]) -> tuple[dict[str, bytes], datetime]:
-        with unavailable():
-            pipe = self._redis.pipeline(transaction=False)
-            pipe.hmget(f"relay:task:{task_id}", names)
-            pipe.exists(f"relay:gone:{task_id}")
-            pipe.time()
-            values, gone, (seconds, micros) = await pipe.execute()
+        now_ms, gone, *values = await self._scripts.call("read", task_id, *names)
         row = {name: value for name, value in zip(names, values, strict=True) if value is not None}
         if "state" not in row:
             raise TaskExpired("The task's result has expired.") if gone else TaskNotFound("There is no such task.")
-        return row, datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=micros)
+        return row, _moment(now_ms)
 
 
 def _view(task_id: TaskId, row: Mapping[str, bytes], now: datetime) -> TaskView:
     def text(name: str) -> str | None:
         return row[name].decode() if row.get(name) else None
 
-    def moment(name: str) -> datetime | None:
-        return datetime.fromtimestamp(int(row[name]) / 1000, UTC) if row.get(name) else None
-
-    created = moment("created_ms")
-    assert created is not None  # noqa: S101 - written by submit with the state
     return TaskView(
         task_id=task_id,
         state=TaskState(row["state"].decode()),
         mode=row["mode"].decode(),
         model=row["model"].decode(),
-        created_at=created,
+        created_at=_moment(row["created_ms"]),
         now=now,
-        ended_at=moment("ended_ms"),
+        ended_at=_moment(row["ended_ms"]) if row.get("ended_ms") else None,
         task_address=text("task_address"),
         answer=row.get("answer"),
         error_code=text("error_code"),
@@ -192,6 +185,10 @@ def _view(task_id: TaskId, row: Mapping[str, bytes], now: datetime) -> TaskView:
         node=_node(text("node")),
         receipt=Receipt.model_validate_json(row["receipt"]) if row.get("receipt") else None,
     )
+
+
+def _moment(milliseconds: bytes) -> datetime:
+    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
 
 
 def _node(holder: str | None) -> str | None:

@@ -76,16 +76,16 @@ async def test_an_end_is_heard_and_one_missed_costs_nothing_but_time(redis: Redi
     signals = Signals(redis)
     listening = asyncio.create_task(signals.run())
     try:
-        with signals.ending("opengpu:a") as ending:
-            await _until_subscribed(redis)
-            await redis.publish("relay:ended", "opengpu:a")
-            await asyncio.wait_for(ending.heard(timedelta(seconds=30)), 5)
+        first, second = signals.ending("opengpu:a"), signals.ending("opengpu:b")
+        await _until_subscribed(redis)
+        await redis.publish("relay:ended", "opengpu:a")
+        await asyncio.wait_for(first.heard(timedelta(seconds=30)), 5)
+        first.close()
         redis_server.kill()
         redis_server.start()
-        with signals.ending("opengpu:b") as ending:
-            await _until_subscribed(redis)
-            await redis.publish("relay:ended", "opengpu:b")
-            await asyncio.wait_for(ending.heard(timedelta(seconds=30)), 5)
+        await _until_subscribed(redis)
+        await redis.publish("relay:ended", "opengpu:b")
+        await asyncio.wait_for(second.heard(timedelta(seconds=30)), 5)
     finally:
         listening.cancel()
 
