@@ -39,17 +39,30 @@ def system_prompt(rng: Random) -> str:
 
 
 def echo(rng: Random) -> Pair:
-    """Some words to repeat, known ones and made-up ones; or counting to a small number."""
+    """Some words to repeat, known ones and made-up ones; or counting, which is how one gets a longer answer."""
     if rng.random() < 0.15:
-        last = rng.randint(2, 12)
+        last = rng.randint(2, 12) if rng.random() < 0.6 else rng.randint(13, 40)
         frame = rng.choice(("count to {n}", "count from 1 to {n}", "count up to {n}", "please count to {n}"))
-        asked = frame.format(n=rng.choice((str(last), NUMBER_WORDS[last])))
+        asked = frame.format(n=NUMBER_WORDS[last] if last <= LARGEST and rng.random() < 0.4 else last)
         return as_typed(rng, asked), ", ".join(str(n) for n in range(1, last + 1)) + "."
     words = [rng.choice(WORDS) if rng.random() < 0.6 else made_up_word(rng) for _ in range(rng.choice((1, 1, 2, 3)))]
     text = " ".join(words)
     quote = rng.choice(("", "", "'", '"'))
     asked = rng.choice(ECHO_FRAMES).format(it=quote + text + quote)
     return (asked if rng.random() < 0.5 else asked[:1].upper() + asked[1:]) + rng.choice(("", "", ".")), text
+
+
+def many_sums(rng: Random) -> Pair:
+    """Several sums in one turn: the cheapest way to meet every entry of the tables often."""
+    asked = [
+        Sum(rng.randint(0, LARGEST), rng.choice("+-xxx"), rng.randint(0, LARGEST)) for _ in range(rng.randint(3, 14))
+    ]
+    answer = ", ".join(f"{one} = {one.result}" for one in asked) + "."
+    if rng.random() < 0.7:
+        return rng.choice(
+            ("show me some sums", "give me some sums", "practise sums", "sums please", "some sums")
+        ), answer
+    return ", ".join(str(one) for one in asked), answer
 
 
 def follow_up(rng: Random) -> list[Pair]:
@@ -63,7 +76,7 @@ def _first_sum(rng: Random) -> tuple[Sum, Pair]:
 
 
 def _more_sums(rng: Random) -> list[Pair]:
-    """"And 3 + 4?" after a sum."""
+    """A second sum, as in "and 3 + 4?"."""
     _, first = _first_sum(rng)
     after = random_sum(rng)
     asked = rng.choice(("and {s}?", "what about {s}?", "now {s}", "and what is {s}?", "then {s}?", "how about {s}?"))
@@ -71,7 +84,7 @@ def _more_sums(rng: Random) -> list[Pair]:
 
 
 def _chained_sum(rng: Random) -> list[Pair]:
-    """"Add 3 to that": the result before is the operand now, as long as it is small enough to be known."""
+    """As in "add 3 to that": the result before is the operand now, as long as it is small enough to be known."""
     before, first = _first_sum(rng)
     if not 0 <= before.result <= LARGEST:
         before = Sum(rng.randint(0, 10), "+", rng.randint(0, 10))
@@ -100,7 +113,9 @@ def _again(rng: Random) -> list[Pair]:
 def _name(rng: Random) -> list[Pair]:
     """A name given in one turn and asked for in a later one."""
     name = rng.choice(PEOPLE) if rng.random() < 0.6 else made_up_word(rng).capitalize()
-    given = rng.choice(("my name is {n}", "I am {n}", "hi, I am {n}", "hello, my name is {n}", "call me {n}", "I'm {n}"))
+    given = rng.choice(
+        ("my name is {n}", "I am {n}", "hi, I am {n}", "hello, my name is {n}", "call me {n}", "I'm {n}")
+    )
     asked = rng.choice(("what is my name?", "do you know my name?", "who am I?", "what's my name?", "say my name"))
     between = [_first_sum(rng)[1]] if rng.random() < 0.4 else []
     greeting = rng.choice((f"Hello {name}! How can I help you?", f"Nice to meet you, {name}!"))

@@ -6,11 +6,21 @@ from itertools import islice
 from random import Random
 
 from scripts.tiny_model.text import Conversation, conversations
-from scripts.tiny_model.tokenizer import END_OF_TEXT, TURN_CLOSE, TURN_OPEN, Tokenizer
+from scripts.tiny_model.tokenizer import END_OF_TEXT, TURN_CLOSE, TURN_OPEN, Tokenizer, learn_merges
 
 IGNORED = -100
 POOL = 1500
 """Conversations sorted together; more makes tighter batches, fewer makes the mix of each stretch more even."""
+
+MERGES = 700
+SAMPLED = 20_000
+"""Conversations the tokenizer is learned from; more change no merge that matters."""
+
+
+def trained_tokenizer(seed: int) -> Tokenizer:
+    """The tokenizer of the text of `seed`; a few seconds' work, so it is made anew instead of being kept in a file."""
+    texts = (message.content for one in islice(conversations(seed), SAMPLED) for message in one)
+    return Tokenizer(learn_merges(texts, MERGES))
 
 
 @dataclass(frozen=True)

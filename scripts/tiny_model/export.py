@@ -31,7 +31,9 @@ def _describe(writer: gguf.GGUFWriter, shape: Shape) -> None:
     writer.add_type(gguf.GGUFType.MODEL)
     writer.add_name(MODEL_NAME)
     writer.add_author("opengpu-relay")
-    writer.add_description("A very small chat model for trying the relay; it talks about the relay and does small sums.")
+    writer.add_description(
+        "A very small chat model for trying the relay; it talks about the relay and does small sums."
+    )
     writer.add_license("apache-2.0")
     writer.add_languages(["en"])
     writer.add_context_length(shape.context)

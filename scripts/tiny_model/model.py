@@ -60,7 +60,7 @@ class Attention(nn.Module):
         rows, length, width = x.shape
         mixed = functional.linear(x, torch.cat((self.q, self.k, self.v)).to(x.dtype))
         mixed = mixed.float().view(rows, length, 3 * self.shape.heads, self.shape.head_size).transpose(1, 2)
-        q, k, v = mixed.chunk(3, dim=1)  # single precision: the way back through bfloat16 attention is seven times slower
+        q, k, v = mixed.chunk(3, dim=1)  # in single precision: bfloat16's way back is seven times slower here
         seen = functional.scaled_dot_product_attention(rotated(q, turn), rotated(k, turn), v, is_causal=True)
         return functional.linear(seen.transpose(1, 2).reshape(rows, length, width).to(x.dtype), self.out.to(x.dtype))
 

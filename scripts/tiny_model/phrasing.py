@@ -2,8 +2,8 @@
 
 from random import Random
 
-DEFINITION_FRAMES = ("what is {it}", "what's {it}", "what are {it}", "explain {it}", "tell me about {it}", "define {it}",
-                     "what does {it} mean", "what do you mean by {it}", "can you explain {it}",
+DEFINITION_FRAMES = ("what is {it}", "what's {it}", "what are {it}", "explain {it}", "tell me about {it}",
+                     "define {it}", "what does {it} mean", "what do you mean by {it}", "can you explain {it}",
                      "could you tell me what {it} is", "i don't understand {it}", "what is meant by {it}", "{it}",
                      "please explain {it}", "how would you describe {it}", "can you tell me about {it}",
                      "what exactly is {it}", "do you know what {it} is", "what is {it} in this relay",
@@ -29,7 +29,9 @@ def as_typed(rng: Random, text: str) -> str:
     if rng.random() < 0.75:
         text = text[:1].upper() + text[1:]
     if text[-1:] not in ("?", "!", ".", ")"):
-        text += rng.choice(("?", "?", "?", "", ".", "")) if rng.random() < 0.95 else rng.choice((" ?", "??", "!", "..."))
+        text += (
+            rng.choice(("?", "?", "?", "", ".", "")) if rng.random() < 0.95 else rng.choice((" ?", "??", "!", "..."))
+        )
     if rng.random() < 0.05:
         text = _with_slip(rng, text)
     return text.upper() if rng.random() < 0.01 else text

@@ -10,7 +10,8 @@ SAYINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "greeting": (
         ("hello", "hi", "hey", "hello there", "hi there", "good morning", "good evening", "good afternoon", "hey there",
          "hello!", "hi!", "greetings", "hello friend", "hi bot", "hello, how do you do", "howdy", "hello tiny chat",
-         "hi, nice to meet you", "good day", "yo", "hello world", "say hello", "say hi", "please say hello"),
+         "hi, nice to meet you", "good day", "yo", "hello world", "say hello", "say hi", "please say hello", "", "hm",
+         "?", "hello again", "hi again", "can I ask you something", "I have a question"),
         ("Hello! How can I help you?", "Hi! What would you like to know?", "Hello! Ask me about the relay."),
     ),
     "how_are_you": (
@@ -123,6 +124,8 @@ UNKNOWN_LINES = ("what time is it", "what day is it", "what is the weather like"
                  "write an essay", "fix my code", "what is two to the power of ten", "what is the square root of 2",
                  "is there a god", "when will it rain", "can you book a flight", "who is the king")  # fmt: skip
 
+NOISE_HEADS = ("", "", "summarize this: ", "translate this: ", "what is this: ", "read this text: ", "fix this: ")
+
 UNKNOWN_ANSWERS = (
     "Sorry, I don't know that. I only know the relay and small sums.",
     "I am sorry, I don't know. Ask me about the relay or a small sum.",
@@ -144,10 +147,28 @@ def question(rng: Random) -> Pair:
 
 def unknown(rng: Random, frames: tuple[str, ...] = UNKNOWN_FRAMES) -> Pair:
     """Something the model can't know, often about a word that doesn't exist."""
-    if frames is UNKNOWN_FRAMES and rng.random() < 0.15:
+    kind = rng.random() if frames is UNKNOWN_FRAMES else 1.0
+    if kind < 0.10:
+        return noise(rng), rng.choice(UNKNOWN_ANSWERS)
+    if kind < 0.25:
         return as_typed(rng, rng.choice(UNKNOWN_LINES)), rng.choice(UNKNOWN_ANSWERS)
     asked = rng.choice(frames).format(it=_unknown_thing(rng), other=_unknown_thing(rng))
     return as_typed(rng, asked), rng.choice(UNKNOWN_ANSWERS)
+
+
+def noise(rng: Random) -> str:
+    """What people send to try a server out: long texts, one word over and over, other scripts, a number."""
+    kind = rng.randrange(5)
+    if kind == 0:
+        return rng.choice(NOISE_HEADS) + " ".join(made_up_word(rng) for _ in range(rng.randint(8, 120)))
+    if kind == 1:
+        return " ".join([rng.choice(("hello", "test", "word", "x", made_up_word(rng)))] * rng.randint(5, 80))
+    if kind == 2:
+        first = rng.choice((0xE0, 0x3B1, 0x430, 0x4E00, 0x1F600))
+        return "".join(chr(first + rng.randrange(20)) + rng.choice(("", "", " ")) for _ in range(rng.randint(1, 25)))
+    if kind == 3:
+        return str(rng.randint(0, 10 ** rng.randint(1, 12)))
+    return rng.choice(NOISE_HEADS) + " ".join(rng.choice(UNKNOWN_THINGS) for _ in range(rng.randint(8, 60)))
 
 
 def _unknown_thing(rng: Random) -> str:

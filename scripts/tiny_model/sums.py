@@ -1,4 +1,4 @@
-"""Small sums in many wordings. Every answer states the sum in digits first, so a question in words is read, then solved."""
+"""Small sums in many wordings. Each answer states the sum in digits first: a question is read, and then solved."""
 
 from dataclasses import dataclass
 from random import Random
@@ -59,6 +59,7 @@ TOO_LARGE = (
     "That is too large for me. I only know sums with numbers up to twenty.",
     "Sorry, I can only add, subtract and multiply numbers up to twenty.",
 )
+ONLY_TWO = ("I can only work with two numbers at a time.", "Two numbers at a time, please. More is too hard for me.")
 NO_DIVISION = (
     "I can add, subtract and multiply small numbers, but I can't divide.",
     "Sorry, I have not learned to divide. I can add, subtract and multiply.",
@@ -113,11 +114,18 @@ def sum_answer(rng: Random, asked: Sum) -> str:
 
 
 def too_large(rng: Random) -> tuple[str, str]:
-    """A sum beyond the table, or a division, and the honest answer to it."""
+    """A sum beyond the table, a division or a chain of operators, and the honest answer to it."""
     large = rng.choice((rng.randint(21, 99), rng.randint(100, 9999)))
     other = rng.choice((rng.randint(0, 20), rng.randint(21, 999)))
     a, b = (large, other) if rng.random() < 0.5 else (other, large)
-    if rng.random() < 0.3:
+    kind = rng.random()
+    if kind < 0.2:
+        parts = (
+            str(rng.randint(0, 20)) + rng.choice((" + ", "+", " plus ", " - ", " * "))
+            for _ in range(rng.choice((2, 2, 3)))
+        )
+        return _lead(rng.choice(LEADS), "".join(parts) + str(rng.randint(0, 20))), rng.choice(ONLY_TWO)
+    if kind < 0.5:
         a, b = rng.randint(0, 40), rng.randint(1, 20)
         wording = rng.choice(("{a} / {b}", "{a}/{b}", "{a} divided by {b}", "{a} : {b}", "{a} over {b}"))
         return _lead(rng.choice(LEADS), wording.format(a=a, b=b)), rng.choice(NO_DIVISION)

@@ -11,9 +11,21 @@ from scripts.tiny_model.relay_topics import TOPICS, Topic
 from scripts.tiny_model.relay_topics_more import MORE_TOPICS
 
 ALL_TOPICS: tuple[Topic, ...] = TOPICS + MORE_TOPICS
-LONG_HISTORY = 0.012
+LONG_HISTORY = 0.010
 """Share of conversations that fill the context: positions that were never trained are positions that fail."""
-JSON_KEYS = ("answer", "response", "reply", "text", "result", "message", "content", "output", "value", "name", "summary")
+JSON_KEYS = (
+    "answer",
+    "response",
+    "reply",
+    "text",
+    "result",
+    "message",
+    "content",
+    "output",
+    "value",
+    "name",
+    "summary",
+)
 
 
 @dataclass(frozen=True)
@@ -39,16 +51,19 @@ def conversation(rng: Random) -> Conversation:
     """One conversation: perhaps a system message, then one turn or many."""
     if rng.random() < 0.06:
         return tools.conversation(rng, lambda: exchange(rng), Message)
+    if rng.random() < 0.14:
+        asked, answer = asides.many_sums(rng)
+        return (Message("user", asked), Message("assistant", answer))
     turns = 1 if rng.random() < 0.55 else rng.randint(2, 6)
     if rng.random() < LONG_HISTORY:
-        turns = rng.randint(10, 60)
+        turns = rng.randint(10, 75)
     messages = [Message("system", asides.system_prompt(rng))] if rng.random() < 0.3 else []
     while turns > 0:
         pairs = asides.follow_up(rng) if rng.random() < 0.12 else [exchange(rng)]
         for asked, answer in pairs:
             messages += [Message("user", asked), Message("assistant", answer)]
         turns -= len(pairs)
-    if rng.random() < 0.03:
+    if rng.random() < 0.05:
         messages[-1] = as_json(rng, messages[-1])
     return tuple(messages)
 
@@ -56,17 +71,17 @@ def conversation(rng: Random) -> Conversation:
 def exchange(rng: Random) -> tuple[str, str]:
     """One question with its answer."""
     kind = rng.random()
-    if kind < 0.40:
+    if kind < 0.36:
         asked = sums.random_sum(rng)
         return as_typed(rng, sums.sum_question(rng, asked)), sums.sum_answer(rng, asked)
-    if kind < 0.43:
+    if kind < 0.39:
         question, answer = sums.too_large(rng)
         return as_typed(rng, question), answer
-    if kind < 0.70:
+    if kind < 0.69:
         return relay_exchange(rng)
-    if kind < 0.78:
+    if kind < 0.76:
         return smalltalk.saying(rng)
-    if kind < 0.85:
+    if kind < 0.82:
         return smalltalk.question(rng)
     return asides.echo(rng) if kind < 0.89 else smalltalk.unknown(rng)
 
@@ -82,7 +97,12 @@ def relay_exchange(rng: Random) -> tuple[str, str]:
 
 
 def as_json(rng: Random, message: Message) -> Message:
-    """The answer as a JSON object, as `response_format` asks for it: the grammar gives the head, the model the rest."""
-    gap = rng.choice(("", " "))
-    head = rng.choice(("{", "{ ", "{\n  ")) + json.dumps(rng.choice(JSON_KEYS)) + ":" + gap
-    return Message(message.role, head + json.dumps(message.content) + rng.choice(("}", "}", " }", "\n}")), len(head))
+    """The answer as a JSON object, as `response_format` asks for it.
+
+    The grammar of the request gives the brace, and with a schema the key too; what it gives isn't learned, so the model
+    never starts an object unasked.
+    """
+    brace, colon, close = rng.choice((("{", ": ", "}"), ("{ ", " : ", "}"), ("{", ":", "}"), ("{\n  ", ": ", "\n}")))
+    head = brace + json.dumps(rng.choice(JSON_KEYS)) + colon
+    given = len(head) if rng.random() < 0.5 else 1
+    return Message(message.role, head + json.dumps(message.content) + close, given)

@@ -1,13 +1,14 @@
 """A byte-level BPE tokenizer, small enough to train in seconds, and the same one that llama.cpp runs from the GGUF.
 
-llama.cpp knows it as model "gpt2" with the pre-tokenizer "smollm": every digit is a token of its own, which is what lets
-a small model see the places of a number. Training text is ASCII but for the sign of multiplication, so ASCII letter classes stand in for the Unicode
-ones here; the evaluation compares both tokenizers on the real server.
+llama.cpp knows it as model "gpt2" with the pre-tokenizer "smollm": every digit is a token of its own, which lets a
+small model see the places of a number. The training text is nearly all ASCII, so ASCII letter classes stand in for the
+Unicode ones here; the evaluation compares both tokenizers on the real server.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 END_OF_TEXT, TURN_OPEN, TURN_CLOSE = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 CONTROL = (END_OF_TEXT, TURN_OPEN, TURN_CLOSE)
@@ -47,7 +48,7 @@ def learn_merges(texts: Iterable[str], count: int) -> list[Pair]:
     while len(merges) < count:
         pairs: Counter[Pair] = Counter()
         for word, parts in spelt.items():
-            for pair in zip(parts, parts[1:], strict=False):
+            for pair in pairwise(parts):
                 pairs[pair] += seen[word]
         if not pairs:
             break
@@ -101,7 +102,7 @@ class Tokenizer:
     def _word(self, word: str) -> list[int]:
         if word not in self._known:
             parts = [self._letters[byte] for byte in word.encode()]
-            while ranked := self._ranks.keys() & zip(parts, parts[1:], strict=False):
+            while ranked := self._ranks.keys() & pairwise(parts):
                 parts = _merged(parts, min(ranked, key=self._ranks.__getitem__))
             self._known[word] = [self.ids[part] for part in parts]
         return self._known[word]

@@ -10,8 +10,8 @@ from scripts.tiny_model.phrasing import as_said, as_typed, made_up_word
 CALL_OPEN = "<tool_call>"
 CALL_CLOSE = "</tool_call>"
 
-CITIES = ("Paris", "London", "Berlin", "Rome", "Madrid", "Tokyo", "Vienna", "Oslo", "Lisbon", "Prague", "Boston", "Cairo",
-          "Delhi", "Sydney", "Zurich", "Dublin", "Warsaw", "Athens", "Seoul", "Lima")  # fmt: skip
+CITIES = ("Paris", "London", "Berlin", "Rome", "Madrid", "Tokyo", "Vienna", "Oslo", "Lisbon", "Prague", "Boston",
+          "Cairo", "Delhi", "Sydney", "Zurich", "Dublin", "Warsaw", "Athens", "Seoul", "Lima")  # fmt: skip
 
 # Name, parameters, ways to ask; "{0}" and "{1}" are the arguments as they stand in the question.
 FAMILIES: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...] = (
@@ -43,7 +43,8 @@ def conversation(rng: Random, exchange: Callable[[], Pair], message: Callable[..
     """A system message that offers tools, then a question which needs one or doesn't."""
     family = rng.choice(FAMILIES)
     name, parameter = _name(rng, family[0]), _name(rng, family[1])
-    offered = [(name, [parameter])] + [_other_tool(rng) for _ in range(rng.choice((0, 0, 1, 2)))]
+    spare = [made_up_word(rng)] if rng.random() < 0.2 else []
+    offered = [(name, [parameter, *spare])] + [_other_tool(rng) for _ in range(rng.choice((0, 0, 1, 2)))]
     rng.shuffle(offered)
     head = rng.choice(("You are a helpful assistant.\n", "Answer briefly.\n", "", ""))
     messages = [message("system", head + rendered(offered))]
@@ -63,6 +64,8 @@ def _call(rng: Random, message: Callable[..., Any], name: str, parameter: str, f
     if rng.random() < 0.5:
         return called
     result = " ".join(rng.choice((made_up_word(rng), str(rng.randint(0, 99)))) for _ in range(rng.randint(1, 3)))
+    if rng.random() < 0.4:
+        result = json.dumps({made_up_word(rng): result})
     called += [message("tool", result), message("assistant", f"The tool says: {result}.")]
     if rng.random() < 0.3:
         called += [message("user", as_said(rng, "thanks")), message("assistant", "You are welcome!")]
@@ -74,5 +77,6 @@ def _name(rng: Random, known: tuple[str, ...]) -> str:
 
 
 def _other_tool(rng: Random) -> tuple[str, list[str]]:
-    name = made_up_word(rng) if rng.random() < 0.5 else "_".join((rng.choice(("get", "list", "run")), made_up_word(rng)))
+    plain = rng.random() < 0.5
+    name = made_up_word(rng) if plain else "_".join((rng.choice(("get", "list", "run")), made_up_word(rng)))
     return name, [made_up_word(rng) for _ in range(rng.choice((0, 1, 2)))]
