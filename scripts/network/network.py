@@ -56,12 +56,8 @@ class Network:
         self._saving = asyncio.create_task(self.chain.keep_saving())
         model_port = self.home.port("model")
         relay.write_catalogue(self.home.path / "relay.toml", model_port)
-        model = relay.model_server(model_port, log("model"))
-        (contracts, api_key), _ = await together(self._prepare(port, base_url), self.family.start(model))
-        coordinator = relay.Coordinator(self._environment(port, contracts), base_url)
-        await self.family.start(coordinator.api(log("api")), coordinator.chain_writer(log("chain writer"), self.redis))
-        self._admit_nodes()
-        await self.family.start(*(self._node(number, base_url) for number in self._numbers()))
+        model = self.family.start(relay.model_server(model_port, log("model")))
+        (contracts, api_key), _ = await together(self._start_relay(port, base_url), model)
         self.up = {
             "base_url": base_url,
             "api_key": api_key,
@@ -74,6 +70,18 @@ class Network:
         }
         self._write_up()
         return self.up
+
+    async def _start_relay(self, port: int, base_url: str) -> tuple[dict[str, str], str]:
+        """Contracts on the chain and a client's key in the store, then the coordinator, then its nodes."""
+        log = self.home.log
+        before = relay.Coordinator(self._environment(port, self.home.read("contracts.json")), base_url)
+        contracts, api_key = await together(self._contracts(before), self._api_key(before))
+        coordinator = relay.Coordinator(self._environment(port, contracts), base_url)
+        writer = coordinator.chain_writer(log("chain writer"), self.redis)
+        await self.family.start(coordinator.api(log("api")), writer)
+        self._admit_nodes()
+        await self.family.start(*(self._node(number, base_url) for number in self._numbers()))
+        return contracts, api_key
 
     async def stop(self) -> None:
         """Nodes first, Redis last."""
@@ -102,11 +110,6 @@ class Network:
             "RELAY_NODE_ALLOW_FILE": str(path / "nodes.allow"),
             **{setting: contracts[name] for setting, name in addresses.items() if name in contracts},
         }
-
-    async def _prepare(self, port: int, base_url: str) -> tuple[dict[str, str], str]:
-        """Contracts on the chain, and a client's key in the store."""
-        coordinator = relay.Coordinator(self._environment(port, self.home.read("contracts.json")), base_url)
-        return await self._contracts(coordinator), await self._api_key(coordinator)
 
     async def _contracts(self, coordinator: relay.Coordinator) -> dict[str, str]:
         """Their addresses. Once here, a kill -9 of anvil can't take them away."""

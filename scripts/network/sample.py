@@ -50,8 +50,9 @@ async def _show(up: dict[str, Any], step: Steps) -> None:
     accepted = await asyncio.to_thread(call, url, body, headers={"authorization": f"Bearer {up['api_key']}"})
     task_id = accepted["task_id"]
     step("accepted", task_id)
+    task = await asyncio.to_thread(call, base + accepted["poll_url"])
+    step("address", f"{task['task_address']}, where its contract will be")
     task = await _until(f"{base}{accepted['poll_url']}?wait=10", lambda seen: seen["status"] in ("completed", "failed"))
-    step("address", str(task["task_address"]))
     proof = await asyncio.to_thread(call, f"{base}/v2/tasks/{task_id}/proof")
     if task["status"] != "completed":
         raise SampleFailed(f"the task failed: {task.get('error_code')} {task.get('error_detail')}")
