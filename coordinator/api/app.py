@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from coordinator.api.chat import ChatCompletions, ChatLimits
 from coordinator.api.failures import Failure, invalid_parameters
-from coordinator.api.front_door import FrontDoor
+from coordinator.api.front_door import FrontDoor, internal_failure
 from coordinator.api.hangup import ClientGone
 from coordinator.api.health import health_routes
 from coordinator.api.keeping import Keeper
@@ -106,6 +106,10 @@ def _answer_failures(app: FastAPI) -> None:
     async def framework(request: Request, error: HTTPException) -> Response:
         headers = dict(error.headers or {})
         return Failure.of_framework(error).response(request.scope["request_id"], headers=headers)
+
+    @app.exception_handler(Exception)  # the framework raises it again once it is answered: the front door logs it
+    async def broken(request: Request, error: Exception) -> Response:
+        return internal_failure(request.scope["request_id"])
 
     @app.exception_handler(ClientGone)
     async def gone(request: Request, error: ClientGone) -> Response:

@@ -49,7 +49,7 @@ class FrontDoor:
         except Exception as error:
             _tell_the_operator(error, request_id)
             if not started:
-                await Failure.of(InternalError(_INTERNAL)).response(request_id)(scope, receive, named)
+                await internal_failure(request_id)(scope, receive, named)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         handler = self._hot.get((scope["method"], scope["path"]))
@@ -61,6 +61,10 @@ class FrontDoor:
         except RelayError as error:
             response = Failure.of(error).response(scope["request_id"])
         await response(scope, receive, send)
+
+
+def internal_failure(request_id: str) -> Response:
+    return Failure.of(InternalError(_INTERNAL)).response(request_id)
 
 
 def _tell_the_operator(error: Exception, request_id: str) -> None:

@@ -36,11 +36,6 @@ class HangUp:
         self._watch.cancel()
         if not self._gone or self._task is None:
             return
-        if kind is None:  # the cancellation came too late to interrupt the body: take it here
-            try:
-                await asyncio.sleep(0)
-            except asyncio.CancelledError as late:
-                error = late
         if self._task.uncancel() == 0 and (error is None or isinstance(error, asyncio.CancelledError)):
             raise ClientGone from None
 

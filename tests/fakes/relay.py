@@ -30,6 +30,8 @@ class FakeRelay:
         self.live: set[str] = set()
         self.is_ready = True
         self.at_once = at_once
+        self.waited: list[timedelta] = []
+        self.patience: timedelta | None = None  # waits no longer than this, whatever it is asked for
         self._changed = asyncio.Condition()
 
     async def submit(self, order: Order) -> TaskView:
@@ -65,8 +67,9 @@ class FakeRelay:
 
     async def wait(self, task_id: TaskId, timeout: timedelta) -> TaskView:
         await self.read(task_id)
+        self.waited.append(timeout)
         try:
-            async with asyncio.timeout(timeout.total_seconds()), self._changed:
+            async with asyncio.timeout((self.patience or timeout).total_seconds()), self._changed:
                 await self._changed.wait_for(lambda: self.tasks[task_id].terminal)
         except TimeoutError:
             pass
