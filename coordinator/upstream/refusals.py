@@ -1,12 +1,12 @@
 """What an upstream's failure means to a client, and whether another upstream may be tried.
 
-429                          UpstreamRateLimited   another
-503                          CapacityExhausted     another
-401 402 403 404 405 407      ProviderUnavailable   another: the relay's credential or configuration is at fault
-408, no answer in time       UpstreamTimeout       none: somebody took the work
-other 4xx                    UpstreamInvalidRequest   none: it would be as invalid elsewhere
-3xx, 5xx, no completion      UpstreamError         another
-no connection                ProviderUnavailable   another
+429                       UpstreamRateLimited     another
+503                       CapacityExhausted       another
+401 402 403 404 405 407   ProviderUnavailable     another: the relay's credential or configuration is at fault
+408, no answer in time    UpstreamTimeout         none: somebody took the work
+other 4xx, 501            UpstreamInvalidRequest  none: it would be as invalid elsewhere
+3xx, 5xx, no completion   UpstreamError           another
+no connection             ProviderUnavailable     another
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from coordinator.errors import (
 _OPERATORS_FAULT: Final = frozenset({401, 402, 403, 404, 405, 407})
 _MAX_RETRY_AFTER: Final = timedelta(hours=1)
 _MAX_MESSAGE: Final = 2000
-# Of several failures the one that says most: work that was taken and failed, work nobody took, and last a parameter that
-# those who are up can't do.
+# Of several failures the one that says most: work that was taken and failed, work nobody took, and last a parameter
+# that those who are up can't do.
 _RANK: Final = (
     UpstreamTimeout,
     UpstreamError,
@@ -61,7 +61,7 @@ def of_status(status: int, headers: Mapping[str, str], body: bytes) -> RelayErro
         return ProviderUnavailable("The upstream does not accept requests from this relay.")
     if status == 408:
         return UpstreamTimeout("The upstream gave up waiting.")
-    if 400 <= status < 500:
+    if 400 <= status < 500 or status == 501:
         return UpstreamInvalidRequest(_message(body) or f"The upstream refused the request with status {status}.")
     return UpstreamError(f"The upstream failed with status {status}.")
 

@@ -43,7 +43,9 @@ class EventStream:
         self._closed = False
 
     async def begin(self) -> None:
-        """Returns when the first data frame is here. Raises RelayError when what comes is none, or an error."""
+        """Returns when the first data frame is here. Raises RelayError when what comes is none, or holds an error:
+        nothing has gone out yet, so another upstream can still be asked.
+        """
         try:
             frames = await self._next()
             while not (found := _DATA.search(frames)):

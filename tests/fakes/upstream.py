@@ -52,6 +52,12 @@ class FakeUpstream:
     headers: list[dict[str, str]] = field(default_factory=list)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     base_url: str = ""
+    owned_by: str = "fake"
+    asked_for_models: int = 0
+
+    async def models(self, request: web.Request) -> web.Response:
+        self.asked_for_models += 1
+        return web.json_response({"object": "list", "data": [{"id": "own-name", "owned_by": self.owned_by}]})
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = orjson.loads(await request.read())
@@ -67,6 +73,7 @@ class FakeUpstream:
     async def serving(self) -> AsyncIterator[FakeUpstream]:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/chat/completions", self.handle)
+        app.router.add_get("/v1/models", self.models)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
