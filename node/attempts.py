@@ -161,4 +161,8 @@ class Attempts:
 
 
 def _genuine(envelope: Envelope) -> bool:
-    return salted_hash(unhex(envelope.salt), envelope.request.encode()) == envelope.request_hash
+    try:
+        request = envelope.request.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
+    return salted_hash(unhex(envelope.salt), request) == envelope.request_hash

@@ -37,9 +37,9 @@ def create_key(path: Path) -> Identity:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as error:
-        raise KeyFileError(f"{path} exists already: a key is never overwritten, choose another file") from error
     except OSError as error:
+        if path.exists():
+            raise KeyFileError(f"{path} exists already: a key is never overwritten, choose another file") from error
         raise KeyFileError(f"{path} can't be written: {error.strerror}") from error
     with os.fdopen(descriptor, "w") as file:
         file.write(f"{key}\n")

@@ -92,7 +92,7 @@ async def _kind_once_up(backend: HttpBackend, stop: asyncio.Event) -> str | None
 async def _node(settings: Settings, identity: Identity, inference: Inference) -> AsyncIterator[Node]:
     loop = asyncio.get_running_loop()
     connections = min(settings.slots + _SPARE_CONNECTIONS, _MOST_CONNECTIONS)
-    line = SignedLine(settings.coordinator_url, identity, line_transport(connections))
+    line = SignedLine(settings.coordinator_url, identity, line_transport(settings.coordinator_url, connections))
     poster = Poster(line, Outbox(settings.state, identity.address))
     performer = Performer(identity, inference.run, lambda: presence.grant)
     attempts = Attempts(settings.slots, performer, poster)

@@ -99,7 +99,7 @@ def _log_probabilities(request: Json, choices: list[Json], _: Json) -> str | Non
     if not request.get("logprobs"):
         return None
     for choice in choices:
-        entries = (choice.get("logprobs") or {}).get("content")
+        entries = _log_probability_entries(choice)
         if _text(choice) and not entries:
             return "logprobs: the model server gave none"
         if entries and request.get("top_logprobs") and not any(entry.get("top_logprobs") for entry in entries):
@@ -107,10 +107,16 @@ def _log_probabilities(request: Json, choices: list[Json], _: Json) -> str | Non
     return None
 
 
+def _log_probability_entries(choice: Json) -> list[Json]:
+    outer = choice.get("logprobs")
+    entries = outer.get("content") if isinstance(outer, dict) else None
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
 def _tool_calls(request: Json, choices: list[Json], _: Json) -> str | None:
     wanted = request.get("tool_choice")
     for choice in _whole(choices):
-        calls = _message(choice).get("tool_calls") or []
+        calls = _calls(choice)
         if wanted == "none" and calls:
             return "tool_choice: none was asked for, the model server called a tool"
         if (wanted == "required" or isinstance(wanted, dict)) and not calls:
@@ -120,6 +126,11 @@ def _tool_calls(request: Json, choices: list[Json], _: Json) -> str | None:
         if request.get("parallel_tool_calls") is False and len(calls) > 1:
             return "parallel_tool_calls: the model server made several calls at once"
     return None
+
+
+def _calls(choice: Json) -> list[Any]:
+    calls = _message(choice).get("tool_calls")
+    return calls if isinstance(calls, list) else []
 
 
 def _wanted_function(wanted: Any) -> str | None:

@@ -62,7 +62,7 @@ def _echoes(message: str, request: bytes) -> bool:
         return True
     prompt = "\n".join(" ".join(text.split()) for text in _strings(messages))
     # Windows that overlap by half find every run of 1.5 windows.
-    return any(message[start : start + _ECHO] in prompt for start in range(0, max(1, len(message) - _ECHO), _ECHO // 2))
+    return any(message[start : start + _ECHO] in prompt for start in range(0, len(message) - _ECHO + 1, _ECHO // 2))
 
 
 def _strings(value: Any) -> Iterator[str]:

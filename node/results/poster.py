@@ -24,7 +24,7 @@ from node.results.outbox import Outbox
 
 log = structlog.get_logger()
 
-_SAVE_AFTER_SECONDS = 1.0
+_SAVE_AFTER = timedelta(seconds=1)
 _POST_TIMEOUT = timedelta(seconds=30)
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
@@ -49,9 +49,10 @@ class _Unsettled:
 class Poster:
     """Implements `node.attempts.Reports`. All of it runs in the event loop's thread, but for the disk."""
 
-    def __init__(self, line: Line, outbox: Outbox) -> None:
+    def __init__(self, line: Line, outbox: Outbox, save_after: timedelta = _SAVE_AFTER) -> None:
         self._line = line
         self._outbox = outbox
+        self._save_after = save_after
         self._unsettled: dict[AttemptId, _Unsettled] = {}
         self._in_trouble = False
         self._empty = asyncio.Event()
@@ -99,7 +100,7 @@ class Poster:
         held.task = asyncio.get_running_loop().create_task(self._deliver(held))
 
     async def _deliver(self, held: _Unsettled) -> None:
-        slow = asyncio.get_running_loop().call_later(_SAVE_AFTER_SECONDS, self._save_soon, held)
+        slow = asyncio.get_running_loop().call_later(self._save_after.total_seconds(), self._save_soon, held)
         settled = False
         try:
             await self._post_until_settled(held)

@@ -1,0 +1,90 @@
+"""An OpenAI-compatible model server that answers what it is told to, over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+
+from aiohttp import web
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def completion(content: str | None = "Hello!", **fields: Any) -> dict[str, Any]:
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
+    usage = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+    return {"id": "c", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage, **fields}
+
+
+class BackendHttp:
+    """`requests`: the bodies that came. `answers`: taken one a request, then `body` with status 200 again and again."""
+
+    def __init__(self, body: bytes | None = None, owner: str = "vllm") -> None:
+        self.body = body if body is not None else json.dumps(completion()).encode()
+        self.owner = owner
+        self.answers: list[Answer] = []
+        self.requests: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
+        self.busy = self.most_busy = 0
+        self.broken_off = 0
+        # requests wait here until it is set
+        self.open = asyncio.Event()
+        self.open.set()
+        self.port = 0
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.open.set()
+        await self.stop()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=64 * 2**20)
+        app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_get("/v1/models", self._models)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def answer(self, status: int, body: Any) -> None:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+
+        async def say(_: web.Request) -> web.StreamResponse:
+            return web.Response(status=status, body=raw, content_type="application/json")
+
+        self.answers.append(say)
+
+    async def _models(self, _: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": "m", "owned_by": self.owner}]})
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(await request.read())
+        self.headers.append(dict(request.headers))
+        self.busy += 1
+        self.most_busy = max(self.busy, self.most_busy)
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.broken_off += 1
+            raise
+        finally:
+            self.busy -= 1
+        if self.answers:
+            return await self.answers.pop(0)(request)
+        return web.Response(body=self.body, content_type="application/json")
