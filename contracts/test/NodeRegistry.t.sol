@@ -57,6 +57,13 @@ contract NodeRegistryTest is Fixture {
         nodes.register{value: MIN_STAKE}(whose, consent);
     }
 
+    /// @dev A signature of nobody recovers to the zero address, which must not pass for its consent.
+    function test_TheZeroAddressConsentsToNothing() public {
+        vm.prank(provider);
+        vm.expectRevert(INodeRegistry.BadNodeSignature.selector);
+        nodes.register{value: MIN_STAKE}(address(0), new bytes(65));
+    }
+
     function test_ANodeIsRegisteredOnceAndNeverByAnother() public {
         _register(provider, NODE_KEY, MIN_STAKE);
         _refuses(provider);
