@@ -87,7 +87,7 @@ def build_api(settings: Settings) -> ASGIApp:
         commit=os.environ.get("RELAY_COMMIT", "unknown"),
         limits=ChatLimits(body=settings.max_body_bytes, wait=settings.sync_wait),
         lifespan=lifespan,
-        extra_routers=[node_routes(desk)],
+        hot=node_routes(desk),
     )
 
 

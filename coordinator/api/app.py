@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from coordinator.api.chat import ChatCompletions, ChatLimits
 from coordinator.api.failures import Failure, invalid_parameters
-from coordinator.api.front_door import FrontDoor, internal_failure
+from coordinator.api.front_door import FrontDoor, Handler, internal_failure
 from coordinator.api.hangup import ClientGone
 from coordinator.api.health import health_routes
 from coordinator.api.keeping import Keeper
@@ -42,9 +42,11 @@ def create_app(
     commit: str,
     limits: ChatLimits | None = None,
     lifespan: Lifespan | None = None,
-    extra_routers: Sequence[APIRouter] = (),
+    hot: Mapping[tuple[str, str], Handler] | None = None,
 ) -> FrontDoor:
-    """The ASGI application. At shutdown, direct calls still to be stored are, before `lifespan` closes anything."""
+    """The ASGI application. `hot`: more handlers that skip the framework, beside chat completions.
+
+    At shutdown, direct calls still to be stored are, before `lifespan` closes anything."""
     keeper = Keeper(relay)
     chat = ChatCompletions(relay, keys, catalogue, upstreams, keeper, limits or ChatLimits())
     app = FastAPI(
@@ -55,13 +57,12 @@ def create_app(
         redoc_url=None,
         lifespan=_with_keeper(keeper, lifespan),
     )
-    for router in (chat_routes(chat), task_routes(relay), model_routes(catalogue, relay)):
-        app.include_router(router)
-    for router in (health_routes(relay, version, commit), *extra_routers):
+    health = health_routes(relay, version, commit)
+    for router in (chat_routes(chat), task_routes(relay), model_routes(catalogue, relay), health):
         app.include_router(router)
     _answer_failures(app)
     _serve_document(app)
-    return FrontDoor(app, {("POST", CHAT_PATH): chat.answer})
+    return FrontDoor(app, {("POST", CHAT_PATH): chat.answer, **(hot or {})})
 
 
 def chat_routes(chat: ChatCompletions) -> APIRouter:

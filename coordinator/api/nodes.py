@@ -7,9 +7,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope
 
+from coordinator.api.front_door import Handler
 from coordinator.errors import StoreUnavailable
 from coordinator.protocol import session as wire
 from coordinator.protocol import signing
@@ -63,9 +66,8 @@ class Call:
     body: bytes
 
 
-def node_routes(desk: NodeDesk) -> APIRouter:
-    """The node-facing routes; not part of the public document."""
-    router = APIRouter(include_in_schema=False)
+def node_routes(desk: NodeDesk) -> dict[tuple[str, str], Handler]:
+    """Handlers by method and path, for the front door: a Report is on the hot path. Not in the public document."""
 
     async def challenge(request: Request) -> BaseModel:
         asked = _parse(wire.ChallengeRequest, await _body(request, _MAX_BYTES))
@@ -91,21 +93,20 @@ def node_routes(desk: NodeDesk) -> APIRouter:
         await desk.leave(call.node, _parse(wire.Leave, call.body))
         return wire.HeartbeatReply()
 
-    for path, handler in (
-        (wire.CHALLENGE_PATH, challenge),
-        (wire.SESSION_PATH, sign_in),
-        (wire.HEARTBEAT_PATH, heartbeat),
-        (wire.REPORT_PATH, report),
-        (wire.LEAVE_PATH, leave),
-    ):
-        router.add_route(path, _answering(handler), methods=["POST"])
-    return router
+    handlers = {
+        wire.CHALLENGE_PATH: challenge,
+        wire.SESSION_PATH: sign_in,
+        wire.HEARTBEAT_PATH: heartbeat,
+        wire.REPORT_PATH: report,
+        wire.LEAVE_PATH: leave,
+    }
+    return {("POST", path): _answering(handler) for path, handler in handlers.items()}
 
 
-def _answering(handler: Callable[[Request], Awaitable[BaseModel]]) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
+def _answering(handler: Callable[[Request], Awaitable[BaseModel]]) -> Handler:
+    async def answer(scope: Scope, receive: Receive) -> Response:
         try:
-            reply = await handler(request)
+            reply = await handler(Request(scope, receive))
         except NodeRefused as refused:
             return refused.response()
         except StoreUnavailable as error:

@@ -11,6 +11,7 @@ from fakeredis import FakeAsyncRedis, FakeServer
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from coordinator.api.front_door import FrontDoor
 from coordinator.api.nodes import node_routes
 from coordinator.desk import Desk
 from coordinator.lifecycle.policy import Pay, Policy
@@ -82,8 +83,7 @@ async def client() -> AsyncIterator[Client]:
     network, space = Network(redis), SpaceReader(redis)
     await publish(redis, SPACE)
     desk = Desk(network.nodes, Users(), OneKey(), Reports(network.tasks, space, Pay()), space, Policy())  # type: ignore[arg-type]
-    app = FastAPI()
-    app.include_router(node_routes(desk))
+    app = FrontDoor(FastAPI(), node_routes(desk))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://c") as http:
         yield Client(network, http)
     await redis.aclose()
