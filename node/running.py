@@ -26,7 +26,7 @@ log = structlog.get_logger()
 DRAINED = 0
 SUPERSEDED = 3
 # Posting what is finished takes milliseconds while the coordinator is up; while it is down, the disk has it.
-_SETTLE_LIMIT = timedelta(seconds=10)
+_SETTLE_LIMIT = timedelta(seconds=5)
 _GIVE_WAY_LIMIT = timedelta(seconds=2)
 
 

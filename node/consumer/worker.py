@@ -59,6 +59,10 @@ class CeleryWorker:
         if self._controller is not None:
             self._controller.consumer.blueprint.state = bootsteps.CLOSE
 
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
     def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
         try:
             self._loop.call_soon_threadsafe(callback, *arguments)
