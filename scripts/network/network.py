@@ -22,10 +22,15 @@ from scripts.network.redis import Redis
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to start: the API's port (0: any free one) and how many nodes."""
+    """What to start: the API's port (0: any free one), how many nodes, and of how many slots each.
+
+    `backend_port`: a model server that listens already, taken instead of the tiny model by nodes and by direct mode.
+    """
 
     port: int
     nodes: int
+    slots: int = 4
+    backend_port: int | None = None
 
 
 @dataclass(slots=True)
@@ -54,10 +59,10 @@ class Network:
         log = self.home.log
         await self.family.start(self.redis.recipe(log("redis")), self.chain.recipe(log("chain")))
         self._saving = asyncio.create_task(self.chain.keep_saving())
-        model_port = self.home.port("model")
+        model_port = self.plan.backend_port or self.home.port("model")
         relay.write_catalogue(self.home.path / "relay.toml", model_port)
-        model = self.family.start(relay.model_server(model_port, log("model")))
-        (contracts, api_key), _ = await together(self._start_relay(port, base_url), model)
+        models = [] if self.plan.backend_port else [relay.model_server(model_port, log("model"))]
+        (contracts, api_key), _ = await together(self._start_relay(port, base_url), self.family.start(*models))
         self.up = {
             "base_url": base_url,
             "api_key": api_key,
@@ -148,13 +153,20 @@ class Network:
     def _node(self, number: int, base_url: str) -> Recipe:
         home = self.home.path / "nodes" / str(number)
         signed_in = relay.SignedIn(self.redis, account(home / "node.key"))
-        return relay.node(number, home, base_url, self.home.log(f"node {number}"), signed_in)
+        settings = {"NODE_COORDINATOR_URL": base_url, "NODE_SLOTS": str(self.plan.slots)}
+        if self.plan.backend_port:
+            settings |= {
+                "NODE_BACKEND_URL": f"http://127.0.0.1:{self.plan.backend_port}/v1",
+                "NODE_MODELS": relay.MODEL,
+            }
+        return relay.node(number, home, settings, self.home.log(f"node {number}"), signed_in)
 
     def _write_up(self) -> None:
         """Nothing before all is ready; again with the new pid whenever a child was started again."""
         if not self.up:
             return
         names = {"redis": "redis", "chain": "chain", "chain_writer": "chain writer", "api": "api", "model": "model"}
+        names = {key: name for key, name in names.items() if name in self.family.children}
         nodes = [f"node {number}" for number in self._numbers()]
         pids: dict[str, Any] = {key: self.family.pid(name) for key, name in names.items()}
         logs: dict[str, Any] = {key: str(self.home.log(name)) for key, name in names.items()}

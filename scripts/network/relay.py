@@ -21,7 +21,6 @@ from scripts.network.wire import Refused, call
 
 EXAMPLE = ROOT / "coordinator/relay.example.toml"
 MODEL = "relay/tiny-chat"
-SLOTS = 4
 # What Ctrl-C waits for: work in hand on a node is finished and handed in, then it is somebody else's.
 DRAIN_SECONDS = 8
 # Nodes are paid from it; at the default pay that lasts for 10^11 tokens, and test ether costs nothing.
@@ -83,14 +82,13 @@ class Coordinator:
         return next(line for line in reversed(lines) if line.strip()).strip()
 
 
-def node(number: int, home: Path, base_url: str, log: Path, signed_in: SignedIn) -> Recipe:
+def node(number: int, home: Path, settings: Mapping[str, str], log: Path, signed_in: SignedIn) -> Recipe:
     """The `number`-th node, with its key and its unposted Reports in `home`. Ready when it has signed in."""
     environment = {
         "NODE_KEY_FILE": str(home / "node.key"),
         "NODE_STATE_DIR": str(home / "state"),
-        "NODE_COORDINATOR_URL": base_url,
-        "NODE_SLOTS": str(SLOTS),
         "NODE_DRAIN_SECONDS": str(DRAIN_SECONDS),
+        **settings,
     }
     return Recipe(
         f"node {number}",
