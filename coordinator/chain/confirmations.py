@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
 
 import structlog
 
 from coordinator.chain.batch import Batch, Member, Mined
 from coordinator.chain.items import Leg, MalformedRecord, read_item, same_result
 from coordinator.chain.patience import Patience
+from coordinator.chain.policy import SendingPolicy
 from coordinator.chain.ports import Chain, Head, Ledger, Move, Outbox, Place, Skip, TxReceipt, Verdict
 from coordinator.protocol.ids import TaskId
 
 log = structlog.get_logger(__name__)
 
-# Nothing is gained by trying sooner: somebody has to pay in first.
-DEPOSIT_RETRY = timedelta(seconds=5)
 _PAGE = 50
 
 
@@ -26,10 +24,10 @@ class Confirmations:
     """`depth`: in how many blocks, its own included, a batch must be buried to be confirmed. `clock` in seconds."""
 
     def __init__(
-        self, chain: Chain, outbox: Outbox, *, depth: int, patience: timedelta, clock: Callable[[], float]
+        self, chain: Chain, outbox: Outbox, *, depth: int, policy: SendingPolicy, clock: Callable[[], float]
     ) -> None:
-        self._chain, self._outbox, self._depth = chain, outbox, depth
-        self._lost, self._gone = Patience(patience, clock), Patience(patience, clock)
+        self._chain, self._outbox, self._depth, self._policy = chain, outbox, depth, policy
+        self._lost, self._gone = Patience(policy.patience, clock), Patience(policy.patience, clock)
 
     async def read(self, ledger: Ledger, nonce: int) -> Ledger:
         """Looks for the batches whose nonce is used up. One that isn't there was overtaken by a foreign transaction."""
@@ -101,7 +99,7 @@ class Confirmations:
                 gone.append(batch)
             first += _PAGE
         if gone:
-            log.error("chain_rewound_past_memory", oldest_block=gone[-1].mined and gone[-1].mined.block_number)
+            log.warning("chain_rewound_to_the_first_batch", remembered=len(gone))
         return gone
 
     async def _stands(self, batch: Batch) -> bool:
@@ -138,7 +136,7 @@ class Confirmations:
         if skip is None:
             return _done(member, Place(receipt.tx_hash, receipt.block_number), gas)
         if skip is Skip.INSUFFICIENT_DEPOSIT:
-            return Verdict(member.task_id, Move.RETRY, reason=skip, delay=DEPOSIT_RETRY)
+            return Verdict(member.task_id, Move.RETRY, reason=skip, delay=self._policy.deposit_patience)
         if skip is Skip.NOT_OPEN:
             return Verdict(member.task_id, Move.REOPEN, reason=skip)
         if skip is Skip.ALREADY_OPEN or (skip is Skip.ALREADY_SETTLED and await self._as_wanted(member)):

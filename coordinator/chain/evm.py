@@ -69,6 +69,14 @@ class EvmChain:
         with reaching():
             await self._w3.eth.send_raw_transaction(HexBytes(raw))
 
+    async def knows(self, tx_hash: str) -> bool:
+        with reaching():
+            try:
+                await self._w3.eth.get_transaction(HexBytes(tx_hash))
+            except TransactionNotFound:
+                return False
+        return True
+
     async def tx_receipt(self, tx_hash: str) -> TxReceipt | None:
         with reaching():
             try:

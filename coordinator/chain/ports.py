@@ -195,6 +195,9 @@ class Chain(Protocol):
     async def broadcast(self, raw: str) -> None:
         """Raises ChainRejected. One that is known already may be refused or not, as the client likes."""
 
+    async def knows(self, tx_hash: str) -> bool:
+        """Whether the endpoint has the transaction, in a block or waiting for one."""
+
     async def tx_receipt(self, tx_hash: str) -> TxReceipt | None: ...
 
     async def task(self, address: str) -> TaskOnChain: ...

@@ -4,29 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import timedelta
 
 from coordinator.chain.confirmations import Confirmations
-from coordinator.chain.fees import FeePolicy
 from coordinator.chain.items import Leg
+from coordinator.chain.policy import WriterPolicy as WriterPolicy
 from coordinator.chain.ports import Chain, Ledger, Outbox, Signer
-from coordinator.chain.sender import Sender, SendingPolicy
-
-
-@dataclass(frozen=True, slots=True)
-class WriterPolicy:
-    """`batch_wait`: how long a batch collects. `longest_look`: the longest between two looks at what is on its way.
-
-    `idle_look`: how often the chain is looked at when nothing is on its way, to notice that it was rewound.
-    """
-
-    confirmations: int = 1
-    batch_wait: timedelta = timedelta(milliseconds=200)
-    idle_look: timedelta = timedelta(seconds=5)
-    longest_look: timedelta = timedelta(seconds=3)
-    sending: SendingPolicy = field(default_factory=SendingPolicy)
-    fees: FeePolicy = field(default_factory=FeePolicy)
+from coordinator.chain.sender import Sender
 
 
 class Rounds:
@@ -38,9 +21,7 @@ class Rounds:
         self._chain, self._outbox, self._policy, self._clock = chain, outbox, policy, clock
         sending = policy.sending
         self._sender = Sender(chain, signer, outbox, fees=policy.fees, policy=sending, clock=clock)
-        self._confirmations = Confirmations(
-            chain, outbox, depth=policy.confirmations, patience=sending.patience, clock=clock
-        )
+        self._confirmations = Confirmations(chain, outbox, depth=policy.confirmations, policy=sending, clock=clock)
         self._ledger: Ledger | None = None
         self._look_at = self._collect_at = 0.0
         self._clear = True

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import replace
 
 import structlog
 
@@ -15,6 +14,7 @@ from coordinator.chain.errors import ChainRejected
 from coordinator.chain.fees import FeePolicy, Fees
 from coordinator.chain.items import Item, Kind, Leg, MalformedRecord, Settlement, kind_of, read_item
 from coordinator.chain.patience import Patience
+from coordinator.chain.policy import SendingPolicy as SendingPolicy
 from coordinator.chain.ports import Chain, Entry, Head, Ledger, Outbox, Signer, Skip
 
 log = structlog.get_logger(__name__)
@@ -23,25 +23,6 @@ log = structlog.get_logger(__name__)
 _GAS_BASE, _GAS_AN_ITEM = 60_000, 120_000
 # EIP-7825 allows no transaction more.
 _GAS_MOST = 2**24
-_DEPOSIT_PATIENCE = timedelta(seconds=5)
-
-
-@dataclass(frozen=True, slots=True)
-class SendingPolicy:
-    """`in_flight`: how many batches may wait to be mined at once.
-
-    After `rebroadcast` an unmined batch is sent out again, after `bump` with higher fees, and after `alarm` forms its
-    legs show that it is stuck. One that the endpoint refuses `refusals` times is taken apart. What only seems to be
-    lost is waited for with `patience`.
-    """
-
-    batch_size: int = 50
-    in_flight: int = 16
-    rebroadcast: timedelta = timedelta(seconds=3)
-    bump: timedelta = timedelta(seconds=20)
-    alarm: int = 6
-    refusals: int = 6
-    patience: timedelta = timedelta(seconds=2)
 
 
 class Sender:
@@ -89,7 +70,10 @@ class Sender:
             for batch in ledger.flight:
                 await self._release(batch, "NONCE_GAP")
             return replace(ledger, flight=())
-        kept = [await self._keep_going(batch, head, first_in_line=batch.nonce == nonce) for batch in ledger.flight]
+        kept = [
+            await self._keep_going(batch, head, first_in_line=batch.nonce == nonce) if batch.nonce >= nonce else batch
+            for batch in ledger.flight
+        ]
         self._forget({batch.id for batch in ledger.flight})
         return replace(ledger, flight=tuple(batch for batch in kept if batch is not None))
 
@@ -126,7 +110,7 @@ class Sender:
                 tasks=len(short),
                 remedy="pay in: python -m coordinator deploy --deposit-wei N",
             )
-            await self._outbox.postpone(Leg.SETTLEMENT, short, _DEPOSIT_PATIENCE, Skip.INSUFFICIENT_DEPOSIT)
+            await self._outbox.postpone(Leg.SETTLEMENT, short, self._policy.deposit_patience, Skip.INSUFFICIENT_DEPOSIT)
         return kept
 
     async def _quote(self) -> tuple[int, Fees]:
@@ -195,18 +179,18 @@ class Sender:
 
     async def _broadcast(self, batch: Batch) -> None:
         """A refusal decides nothing: the next round sees by nonce and tx_receipt what the chain has."""
-        first = batch.id not in self._broadcast_at
         self._broadcast_at[batch.id] = self._clock()
         try:
             await self._chain.broadcast(batch.raw)
         except ChainRejected as error:
-            await self._after_refusal(batch, str(error), first=first)
+            await self._after_refusal(batch, str(error))
         else:
             self._refused.pop(batch.id, None)
 
-    async def _after_refusal(self, batch: Batch, why: str, *, first: bool) -> None:
-        """One that was accepted before is refused as known: only what was never accepted counts as refused."""
-        if not first and batch.id not in self._refused:
+    async def _after_refusal(self, batch: Batch, why: str) -> None:
+        """What the endpoint has already it refuses as known; only what it won't have at all counts as refused."""
+        if any(await asyncio.gather(*(self._chain.knows(tx_hash) for tx_hash in batch.tx_hashes))):
+            self._refused.pop(batch.id, None)
             return
         if await self._chain.balance() < batch.gas * batch.newest.max_fee:
             log.error("chain_account_too_poor", account=self._signer.address, remedy="send it ether for gas")

@@ -13,8 +13,9 @@ import structlog
 
 from coordinator.chain.errors import ChainRejected, ChainUnavailable
 from coordinator.chain.evm import EvmChain
+from coordinator.chain.policy import WriterPolicy
 from coordinator.chain.ports import Chain, Outbox, Signer
-from coordinator.chain.rounds import Rounds, WriterPolicy
+from coordinator.chain.rounds import Rounds
 from coordinator.chain.rpc import connect, disconnect
 from coordinator.chain.signer import RegistrySigner, read_key
 from coordinator.chain.start_check import Expected, start_check

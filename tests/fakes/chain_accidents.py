@@ -1,0 +1,49 @@
+"""kill -9 between any two effects of the chain writer: the n-th call into a port is its last, done or not done."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+class Killed(Exception):
+    """The writer is gone. What it had in memory is lost."""
+
+
+@dataclass
+class Fuse:
+    """Counts down over all ports that share it; -1 never burns. `after`: the last call still takes effect."""
+
+    left: int = -1
+    after: bool = False
+
+    def burns(self) -> bool:
+        if self.left < 0:
+            return False
+        self.left -= 1
+        return self.left < 0
+
+
+class Mortal:
+    """A port whose caller may be killed in any call."""
+
+    def __init__(self, port: Any, fuse: Fuse) -> None:
+        self._port, self._fuse = port, fuse
+
+    def __getattr__(self, name: str) -> Any:
+        target: Callable[..., Any] = getattr(self._port, name)
+        if not callable(target) or name in ("task_address", "calldata"):
+            return target
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            burns = self._fuse.burns()
+            if burns and not self._fuse.after:
+                raise Killed(f"before {name}")
+            answer: Awaitable[Any] = target(*args, **kwargs)
+            result = await answer
+            if burns:
+                raise Killed(f"after {name}")
+            return result
+
+        return call
