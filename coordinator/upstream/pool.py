@@ -171,13 +171,15 @@ class UpstreamPool:
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:
     """The whole body. Raises UpstreamError when it is longer than any answer."""
+    if response.content_length is not None and response.content_length <= MAX_ANSWER_CHARACTERS:
+        return await response.read()
     chunks, size = [], 0
     async for chunk in response.content.iter_any():
         chunks.append(chunk)
         size += len(chunk)
         if size > MAX_ANSWER_CHARACTERS:
             raise UpstreamError("The upstream's answer is too long.")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return b"".join(chunks)
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> RelayError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import aiohttp
@@ -20,7 +21,7 @@ from coordinator.upstream.refusals import of_error_frame, of_exception
 MAX_FRAME: Final = 4 * 1024 * 1024
 # JSON has no raw line break inside a string, so what stands at the start of a line is never a part of an answer's text.
 _DONE: Final = re.compile(rb"^data:[ ]?\[DONE\][ ]?\r?$", re.MULTILINE)
-_DATA: Final = re.compile(rb"^data:[ ]?(.*?)\r?$", re.MULTILINE)
+_DATA: Final = re.compile(rb"^data:[ ]?(.*)$", re.MULTILINE)
 # The terminating chunk of HTTP comes right behind [DONE]; with it the connection can be used again.
 _TAIL_S: Final = 0.05
 
@@ -41,6 +42,7 @@ class EventStream:
         self._first: bytes | None = None
         self._ended = False
         self._closed = False
+        self._silence = _Silence(endpoint.silence_s, response.close)
 
     async def begin(self) -> None:
         """Returns when the first data frame is here. Raises RelayError when what comes is none, or holds an error:
@@ -52,7 +54,7 @@ class EventStream:
                 frames = await self._next()
         except (aiohttp.ClientError, EOFError) as error:
             raise _broken(error) from error
-        if found[1] == b"[DONE]":
+        if found[1].rstrip() == b"[DONE]":
             raise UpstreamError("The upstream ended its answer before it began.")
         if (told := _error_in(frames)) is not None:
             raise of_error_frame(told)
@@ -74,6 +76,7 @@ class EventStream:
         if self._closed:
             return
         self._closed = True
+        self._silence.end()
         self._endpoint.in_flight -= 1
         try:
             if self._ended and not self._response.content.at_eof():
@@ -88,15 +91,17 @@ class EventStream:
                 self._response.close()
 
     async def _next_or_error(self) -> bytes:
+        self._silence.listen()
         try:
-            async with asyncio.timeout(self._endpoint.silence_s):
-                return await self._next()
-        except TimeoutError:
-            return self._failed(UpstreamTimeout("The upstream fell silent before the answer was whole."))
+            return await self._next()
         except (aiohttp.ClientError, EOFError) as error:
+            if self._silence.too_long:
+                return self._failed(UpstreamTimeout("The upstream fell silent before the answer was whole."))
             return self._failed(_broken(error))
         except UpstreamError as error:
             return self._failed(error)
+        finally:
+            self._silence.heard()
 
     def _failed(self, error: RelayError) -> bytes:
         self._endpoint.failed(error)
@@ -132,6 +137,41 @@ class EventStream:
             self._ended = True
             frames = _DONE.sub(b"", frames).rstrip() + b"\n\n"
         return frames
+
+
+class _Silence:
+    """Gives up on an upstream that says nothing for `seconds` while it is listened to.
+
+    One timer for the whole stream, put off as frames come: a timeout around each read cost as much as the frame.
+    """
+
+    def __init__(self, seconds: float, give_up: Callable[[], None]) -> None:
+        self.too_long = False
+        self._seconds, self._give_up = seconds, give_up
+        self._loop = asyncio.get_running_loop()
+        self._since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def listen(self) -> None:
+        self._since = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._seconds, self._look)
+
+    def heard(self) -> None:
+        self._since = None
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        since = now if self._since is None else self._since
+        if now - since >= self._seconds:
+            self.too_long = True
+            self._give_up()
+        else:
+            self._timer = self._loop.call_at(since + self._seconds, self._look)
 
 
 def _frames_end(frames: bytes) -> int:
