@@ -85,6 +85,8 @@ class Attempts:
     def cancel(self, attempts: Iterable[AttemptId]) -> None:
         """Stops attempts that are no longer this node's, and drops their Reports."""
         for attempt in attempts:
+            if attempt in self._ended and not self._reports.holds(attempt):
+                continue  # settled while the heartbeat was under way
             self._remember(attempt)
             self._waiting = deque(envelope for envelope in self._waiting if envelope.attempt_id != attempt)
             if attempt in self._running:

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 
@@ -17,8 +18,9 @@ from node.attempts import Attempts
 from node.consumer.supervisor import Supervisor
 from node.consumer.worker import CeleryWorker
 from node.identity import Identity
-from node.inference.backend import BackendAddress, HttpBackend, backend_session
+from node.inference.backend import Backend, BackendAddress, HttpBackend, backend_session
 from node.inference.run import Inference
+from node.inference.watch import WatchedBackend
 from node.presence.hardware import hardware
 from node.presence.line import SignedLine, line_transport
 from node.presence.presence import Offer, Presence
@@ -41,15 +43,23 @@ async def serve(settings: Settings, identity: Identity) -> int:
     stop = asyncio.Event()
     _on_signals(stop)
     async with AsyncExitStack() as stack:
-        inference = await stack.enter_async_context(_inference(settings, stop))
-        if inference is None:
+        engine = await stack.enter_async_context(_engine(settings, stop))
+        if engine is None:
             return DRAINED
-        node = await stack.enter_async_context(_node(settings, identity, inference))
+        node = await stack.enter_async_context(_node(settings, identity, engine))
         return await node.run(stop, settings.drain_limit)
 
 
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What runs requests."""
+
+    inference: Inference
+    backend: WatchedBackend
+
+
 @asynccontextmanager
-async def _inference(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Inference | None]:
+async def _engine(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Engine | None]:
     """None when the node was stopped before its backend answered."""
     async with AsyncExitStack() as stack:
         kind = None
@@ -62,23 +72,24 @@ async def _inference(settings: Settings, stop: asyncio.Event) -> AsyncIterator[I
         else:
             address = BackendAddress(settings.backend_url, settings.api_key())
         session = await stack.enter_async_context(backend_session(settings.slots))
-        backend = HttpBackend(session, address)
-        kind = kind or await _kind_once_up(backend, stop)
+        backend = WatchedBackend(HttpBackend(session, address))
+        stack.push_async_callback(backend.close)
+        kind = kind or await _kind_once_up(backend, address, stop)
         if kind is None:
             yield None
         else:
             _announce(settings, address, kind)
-            yield Inference(backend, settings.served, settings.request_timeout, kind)
+            yield Engine(Inference(backend, settings.served, settings.request_timeout, kind), backend)
 
 
-async def _kind_once_up(backend: HttpBackend, stop: asyncio.Event) -> str | None:
+async def _kind_once_up(backend: Backend, address: BackendAddress, stop: asyncio.Event) -> str | None:
     """A node without a backend would only fail what it is given, so it signs in once there is one."""
     waited = False
     while not stop.is_set():
         if (kind := await backend.kind()) is not None:
             return kind
         if not waited:
-            log.warning("the backend does not answer, waiting for it", backend=backend.base)
+            log.warning("the backend does not answer, waiting for it", backend=address.base)
         waited = True
         try:
             async with asyncio.timeout(_PROBE_PAUSE.total_seconds()):
@@ -89,12 +100,12 @@ async def _kind_once_up(backend: HttpBackend, stop: asyncio.Event) -> str | None
 
 
 @asynccontextmanager
-async def _node(settings: Settings, identity: Identity, inference: Inference) -> AsyncIterator[Node]:
+async def _node(settings: Settings, identity: Identity, engine: Engine) -> AsyncIterator[Node]:
     loop = asyncio.get_running_loop()
     connections = min(settings.slots + _SPARE_CONNECTIONS, _MOST_CONNECTIONS)
     line = SignedLine(settings.coordinator_url, identity, line_transport(settings.coordinator_url, connections))
     poster = Poster(line, Outbox(settings.state, identity.address))
-    performer = Performer(identity, inference.run, lambda: presence.grant)
+    performer = Performer(identity, engine.inference.run, lambda: presence.grant)
     attempts = Attempts(settings.slots, performer, poster)
     supervisor = Supervisor(
         start_worker=lambda credential, events: CeleryWorker(credential, events, loop),
@@ -110,6 +121,7 @@ async def _node(settings: Settings, identity: Identity, inference: Inference) ->
         hardware=await asyncio.to_thread(hardware),
     )
     presence = Presence(line, offer, Switchboard(attempts, supervisor))
+    engine.backend.on_change = presence.pause
     await poster.resume()
     try:
         yield Node(attempts, poster, presence, supervisor)

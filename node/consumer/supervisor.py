@@ -1,14 +1,16 @@
 """Keeps one consumer alive on the credential of the current session, and notices when it is deaf.
 
-Deaf means: the coordinator's heartbeats name attempts that this node was given and never saw. The cure is a new
-session, which brings a new credential and a new worker; nothing in flight is disturbed by it. An attempt that stays
-missing after that has lost its Envelope, and is handed back rather than left to its lease.
+Deaf means: the coordinator's heartbeats name attempts that this node was given and never saw, and nothing else comes
+either. The cure is a new session, which brings a new credential and a new worker; nothing in flight is disturbed by it.
+An attempt that stays missing after that, or while others arrive, has lost its Envelope: it is handed back rather than
+left to its lease.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import structlog
@@ -29,6 +31,15 @@ _GOOD_LIFE_SECONDS = 5.0
 
 class Worker(Protocol):
     def stop(self) -> None: ...
+
+
+@dataclass(slots=True)
+class _Missing:
+    """`beats`: heartbeats that named it in a row. `since`: Envelopes taken before the first of them."""
+
+    since: int
+    beats: int = 0
+    cured: bool = False
 
 
 StartWorker = Callable[[BrokerCredential, WorkerEvents], Worker]
@@ -53,8 +64,8 @@ class Supervisor:
         self._pause = 0.0
         self._ready_at: float | None = None
         self._next_try: asyncio.TimerHandle | None = None
-        self._missing: dict[AttemptId, int] = {}
-        self._cured: set[AttemptId] = set()
+        self._taken = 0
+        self._missing: dict[AttemptId, _Missing] = {}
         self.ready = asyncio.Event()
 
     def serve(self, credential: BrokerCredential) -> None:
@@ -75,28 +86,37 @@ class Supervisor:
 
     def note_missing(self, missing: Iterable[AttemptId]) -> None:
         """Takes the `expected` of one heartbeat reply, less what has arrived since."""
-        self._missing = {attempt: self._missing.get(attempt, 0) + 1 for attempt in missing}
-        self._cured &= self._missing.keys()
-        overdue = [attempt for attempt, count in self._missing.items() if count >= _HEARTBEATS_UNTIL_MISSED]
-        if not overdue:
-            return
-        lost = [attempt for attempt in overdue if attempt in self._cured]
+        self._missing = {attempt: self._missing.get(attempt, _Missing(self._taken)) for attempt in missing}
+        overdue = []
+        for attempt, entry in self._missing.items():
+            entry.beats += 1
+            if entry.beats >= _HEARTBEATS_UNTIL_MISSED:
+                overdue.append(attempt)
+        lost = [attempt for attempt in overdue if self._is_lost(self._missing[attempt])]
         for attempt in lost:
             del self._missing[attempt]
             self._hand_back(attempt)
         if len(lost) < len(overdue):
-            self._cured.update(self._missing)
-            self._missing = {}
-            self._renew(f"{len(overdue)} attempts were assigned but never arrived")
+            for entry in self._missing.values():
+                entry.beats, entry.cured = 0, True
+            self._renew("attempts were assigned but never arrived")
+
+    def _is_lost(self, entry: _Missing) -> bool:
+        """The queue keeps its order: what was not there when a later one came will not come."""
+        return entry.cured or self._taken > entry.since
 
     def _start(self, credential: BrokerCredential) -> None:
         generation = self._generation
         events = WorkerEvents(
-            envelope=self._deliver,
+            envelope=self._take,
             ready=lambda: self._on_ready(generation),
             ended=lambda ending: self._on_ended(generation, credential, ending),
         )
         self._worker = self._start_worker(credential, events)
+
+    def _take(self, message: Any) -> None:
+        self._taken += 1
+        self._deliver(message)
 
     def _on_ready(self, generation: int) -> None:
         if generation != self._generation:

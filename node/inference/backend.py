@@ -61,7 +61,6 @@ class HttpBackend:
 
     def __init__(self, session: aiohttp.ClientSession, address: BackendAddress) -> None:
         self._session = session
-        self.base = address.base
         self._completions = f"{address.base}/v1/chat/completions"
         self._models = f"{address.base}/v1/models"
         # Identity: the answer is signed byte for byte, and it comes over loopback or a LAN.

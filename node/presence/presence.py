@@ -40,6 +40,8 @@ _LONGEST_PAUSE_SECONDS = 5.0
 _SIGN_IN_TIMEOUT = timedelta(seconds=10)
 _LEAVE_TIMEOUT = timedelta(seconds=2)
 _HEARTBEAT_TIMEOUT = timedelta(seconds=4)
+# A heartbeat may list no more (protocol.session). What runs comes first, then Reports long past their leases.
+_MOST_LISTED = 4096
 
 
 class Superseded(Exception):
@@ -93,7 +95,7 @@ class Presence:
         self._trouble: str | None = None
         self._wake = asyncio.Event()
         self._renewal: str | None = None
-        self._draining = False
+        self._draining = self._paused = False
 
     @property
     def grant(self) -> SessionGrant | None:
@@ -110,6 +112,11 @@ class Presence:
     def drain(self) -> None:
         """Tells the coordinator at once, and with every heartbeat from now on, to send nothing more."""
         self._draining = True
+        self._wake.set()
+
+    def pause(self, paused: bool) -> None:
+        """The same for a while: there is no backend to run anything on."""
+        self._paused = paused
         self._wake.set()
 
     async def run(self) -> None:
@@ -178,7 +185,8 @@ class Presence:
             await self._sleep(pause)
 
     async def _heartbeat(self, grant: SessionGrant) -> HeartbeatReply:
-        beat = Heartbeat(session=grant.session, running=self._listener.held(), draining=self._draining)
+        held = self._listener.held()[:_MOST_LISTED]
+        beat = Heartbeat(session=grant.session, running=held, draining=self._draining or self._paused)
         return await self._ask(HEARTBEAT_PATH, beat, HeartbeatReply, _HEARTBEAT_TIMEOUT)
 
     async def _sleep(self, seconds: float) -> None:

@@ -282,6 +282,9 @@ async def test_it_waits_for_its_backend(network: Network) -> None:
     await network.backend.stop()
     given = network.put(1)
     await until(lambda: network.failures().get(given[0].task_id) is FailureCode.BACKEND_UNREACHABLE)
+    await until(lambda: network.coordinator.beats[-1].draining)
+    await network.backend.start()
+    await until(lambda: not network.coordinator.beats[-1].draining)
 
 
 async def test_stopped_while_it_waits_for_its_backend(network: Network) -> None:

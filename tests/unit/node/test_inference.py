@@ -17,6 +17,7 @@ from coordinator.protocol.envelope import Envelope
 from coordinator.protocol.report import FailureCode
 from node.inference.backend import BackendAddress, BackendFault, HttpBackend, backend_session
 from node.inference.run import Answer, Inference
+from node.inference.watch import WatchedBackend
 from tests.fakes.backend import BackendHttp, completion
 from tests.fakes.coordinator_http import envelope, until
 
@@ -252,6 +253,26 @@ async def test_what_a_backend_calls_itself(backend: BackendHttp, session: aiohtt
     assert await HttpBackend(session, BackendAddress(backend.url)).kind() == "vllm"
     await backend.stop()
     assert await HttpBackend(session, BackendAddress(backend.url)).kind() is None
+
+
+async def test_a_backend_that_goes_and_comes_back_is_noticed(
+    backend: BackendHttp, session: aiohttp.ClientSession
+) -> None:
+    changes: list[bool] = []
+    watched = WatchedBackend(HttpBackend(session, BackendAddress(backend.url)), pause=timedelta(milliseconds=10))
+    watched.on_change = changes.append
+    await backend.stop()
+    for _ in range(3):
+        with pytest.raises(BackendFault):
+            await watched.complete(b"{}", timedelta(seconds=5))
+    await until(lambda: changes == [True])
+    await backend.start()
+    await until(lambda: changes == [True, False])
+    backend.answer(500, {})
+    with pytest.raises(BackendFault):
+        await watched.complete(b"{}", timedelta(seconds=5))
+    await watched.close()
+    assert changes == [True, False]
 
 
 def test_the_key_of_a_backend_is_not_shown() -> None:

@@ -187,6 +187,20 @@ async def test_draining_is_told_at_once_and_leaving_ends_the_session(coordinator
     assert coordinator.left == [coordinator.session]
 
 
+async def test_a_pause_is_told_at_once_and_ends(coordinator: CoordinatorHttp, node: Node) -> None:
+    coordinator.heartbeat_ms = 60_000
+    await until(lambda: coordinator.beats)
+    node.presence.pause(True)
+    await until(lambda: coordinator.beats[-1].draining)
+    node.presence.pause(False)
+    await until(lambda: not coordinator.beats[-1].draining)
+
+
+async def test_no_heartbeat_lists_more_than_it_may(coordinator: CoordinatorHttp, node: Node) -> None:
+    node.heard.holds = [AttemptId(f"opengpu:x#{number}") for number in range(5000)]
+    await until(lambda: any(len(beat.running) == 4096 for beat in coordinator.beats))
+
+
 async def test_leaving_without_a_session_or_a_coordinator_is_quiet(coordinator: CoordinatorHttp, node: Node) -> None:
     await until(lambda: coordinator.beats)
     await coordinator.stop()

@@ -112,6 +112,17 @@ async def test_an_attempt_missing_in_three_heartbeats_means_a_new_session_once(b
     assert len(bench.renewals) == 1
 
 
+async def test_an_attempt_missing_while_others_arrive_has_lost_its_envelope(bench: Bench) -> None:
+    bench.supervisor.serve(credential())
+    bench.supervisor.note_missing([A])
+    bench.workers[0].events.envelope("another")
+    bench.supervisor.note_missing([A])
+    assert not bench.handed_back
+    bench.supervisor.note_missing([A])
+    assert bench.handed_back == [A]
+    assert not bench.renewals
+
+
 async def test_an_attempt_that_arrives_after_all_is_not_missing(bench: Bench) -> None:
     for missing in ([A], [A], [], [A], [A], [B], [A, B], [B]):
         bench.supervisor.note_missing(missing)
