@@ -70,7 +70,7 @@ class ChatCompletions:
     async def _stream(self, order: Order, receive: Receive) -> Response:
         try:
             async with HangUp(receive):
-                frames = await self.upstreams.stream(order.model, order.request)
+                frames = await self.upstreams.stream(order.model, order.request, order.endpoint)
         except RelayError as error:
             return Failure.of(error).stream_response()
         return StreamedAnswer(frames)
@@ -80,7 +80,7 @@ class ChatCompletions:
         headers: dict[str, str] = {TASK_HEADER: task_id}
         try:
             async with HangUp(receive):
-                answer = await self.upstreams.complete(order.model, order.request)
+                answer = await self.upstreams.complete(order.model, order.request, order.endpoint)
         except RelayError as error:
             await self.keeper.keep(task_id, order, started_at, error)
             return Failure.of(error).response(request_id, headers=headers)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from coordinator.errors import RelayError
 from coordinator.lifecycle.order import Order
 from coordinator.lifecycle.task import TaskView
+from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.ids import TaskId
 
 
@@ -66,10 +67,10 @@ class FrameStream(Protocol):
 class Upstreams(Protocol):
     """Direct mode's model servers. Cancelling a call cancels it upstream. All raise RelayError with what went wrong."""
 
-    async def complete(self, model: str, request: bytes) -> bytes:
-        """The body of a chat completion, as the upstream sent it."""
+    async def complete(self, model: str, request: bytes, path: Endpoint) -> bytes:
+        """The body of the answer, as the upstream sent it."""
         ...
 
-    async def stream(self, model: str, request: bytes) -> FrameStream:
+    async def stream(self, model: str, request: bytes, path: Endpoint) -> FrameStream:
         """Returns once the first frame has come, so that every failure before it is an exception."""
         ...

@@ -1,4 +1,9 @@
-"""What counts as an answer: a chat completion with at least one choice that says something or calls a tool."""
+"""What counts as an answer.
+
+chat/completions   at least one choice, and every one says something or calls a tool
+completions        at least one choice, every one with a text (which may be empty: the model may have nothing to add)
+embeddings         at least one vector, none of them empty
+"""
 
 from __future__ import annotations
 
@@ -6,29 +11,31 @@ from typing import Any
 
 import orjson
 
+from coordinator.protocol.envelope import Endpoint
+from coordinator.protocol.shapes import is_answer
 
-def flaw(answer: bytes) -> str | None:
-    """Why `answer` is no chat completion, in words for a log (none of its own), or None when it is one."""
+
+def flaw(answer: bytes, endpoint: Endpoint = "chat/completions") -> str | None:
+    """Why `answer` is none of this endpoint's, in words for a log (none of its own), or None when it is one."""
     try:
         body = orjson.loads(answer)
     except orjson.JSONDecodeError:
         return "not JSON"
     if not isinstance(body, dict):
         return "not an object"
-    choices = body.get("choices")
-    if not isinstance(choices, list) or not choices:
-        return "no choices"
     if not isinstance(body.get("model"), str):
         return "no model"
     usage = body.get("usage")
     if usage is not None and not isinstance(usage, dict):
         return "usage is not an object"
-    return next((found for found in map(_choice_flaw, choices) if found), None)
+    if not is_answer(endpoint, body):
+        return f"not an answer to {endpoint}"
+    if endpoint != "chat/completions":
+        return None
+    return next((found for found in map(_message_flaw, body["choices"]) if found), None)
 
 
-def _choice_flaw(choice: Any) -> str | None:
-    if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
-        return "a choice without a message"
+def _message_flaw(choice: Any) -> str | None:
     message = choice["message"]
     content = message.get("content")
     if content is not None and not isinstance(content, str | list):

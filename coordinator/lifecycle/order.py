@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from coordinator.protocol.envelope import Endpoint
+
 Mode = Literal["opengpu", "direct"]
 
 
@@ -17,6 +19,7 @@ class Order:
     request: bytes
     caller: str
     asynchronous: bool = False
+    endpoint: Endpoint = "chat/completions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +40,4 @@ class Terms:
     request_hash: str
     task_address: str
     request_bytes: int
+    endpoint: Endpoint = "chat/completions"

@@ -83,7 +83,7 @@ def _wrong(
     )
     if not fits or not _signed(space, node, receipt, signature):
         return Refusal.BAD_RECEIPT
-    found = flaw(said)
+    found = flaw(said, terms.endpoint)
     if found is not None:
         log.warning("bad_answer", task=report.task_id[:16], node=node, flaw=found)
         return Refusal.BAD_ANSWER

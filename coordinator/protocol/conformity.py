@@ -12,6 +12,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from coordinator.protocol.envelope import Endpoint
+from coordinator.protocol.shapes import short_completions, short_embeddings
+
 Json = Mapping[str, Any]
 Check = Callable[[Json, list[Json], Json], str | None]
 
@@ -30,8 +33,14 @@ def ignored(kind: str, request: Mapping[str, Any]) -> str | None:
     return None
 
 
-def unsupported(request: Mapping[str, Any], answer: Mapping[str, Any]) -> str | None:
-    """What `answer`, a chat completion, shows not to have been done: the message naming the parameter, or None."""
+def unsupported(
+    request: Mapping[str, Any], answer: Mapping[str, Any], endpoint: Endpoint = "chat/completions"
+) -> str | None:
+    """What `answer`, one of this endpoint's, shows not to have been done: the message naming the parameter, or None."""
+    if endpoint == "embeddings":
+        return short_embeddings(request, answer)
+    if endpoint == "completions":
+        return short_completions(request, answer) or _length(request, answer["choices"], answer)
     choices: list[Json] = [choice for choice in answer.get("choices") or [] if isinstance(choice, dict)]
     for check in _CHECKS:
         if message := check(request, choices, answer):

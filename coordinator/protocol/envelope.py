@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from coordinator.protocol.ids import Address, AttemptId, Bytes32, TaskId, WireTaskId, attempt_id
 
+# Which of an OpenAI server's paths a request is for: the path below /v1.
+Endpoint = Literal["chat/completions", "completions", "embeddings"]
 # The Celery task every node registers; its one positional argument is an Envelope as a JSON object.
 RUN_ATTEMPT = "relay.run_attempt"
 
@@ -26,7 +28,7 @@ class Envelope(BaseModel):
     """One attempt, whole: all a node needs to run it and to sign for it.
 
     `request` is the exact text of the body for the backend (the relay's own fields taken out); its UTF-8 bytes are what
-    `request_hash` covers. Times are unix milliseconds of the coordinator's store.
+    `request_hash` covers; `endpoint` is where it is posted, below /v1. Times are unix milliseconds of the coordinator's store.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -35,6 +37,7 @@ class Envelope(BaseModel):
     task_id: WireTaskId
     attempt: int = Field(ge=1)
     model: str
+    endpoint: Endpoint = "chat/completions"
     task_address: Address
     salt: Bytes32
     request_hash: Bytes32

@@ -6,8 +6,10 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
 from coordinator.errors import RelayError
+from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.ids import TaskId, attempt_id
 from coordinator.protocol.report import Blame
 from coordinator.store.scripts import Scripts
@@ -22,6 +24,7 @@ class DirectClaim:
     attempt: int
     model: str
     request: bytes
+    endpoint: Endpoint
 
 
 class DirectLine:
@@ -34,8 +37,8 @@ class DirectLine:
         row = await self._scripts.call("claim", self._owner)
         if row is None:
             return None
-        task_id, number, model, request = row
-        return DirectClaim(TaskId(task_id.decode()), number, model.decode(), request)
+        task_id, number, model, request, endpoint = row
+        return DirectClaim(TaskId(task_id.decode()), number, model.decode(), request, cast(Endpoint, endpoint.decode()))
 
     async def renew(self, claims: Sequence[DirectClaim]) -> None:
         await self._scripts.call("renew", self._owner, *(attempt_id(claim.task_id, claim.attempt) for claim in claims))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, cast
 
 from redis.asyncio import Redis
 
@@ -19,6 +19,7 @@ from coordinator.errors import (
 from coordinator.lifecycle.order import Commitment, Order, Terms
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.task import TaskState, TaskView
+from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.ids import TaskId
 from coordinator.protocol.report import Receipt, Refusal
 from coordinator.store.scripts import Scripts, milliseconds, texts, unavailable
@@ -77,7 +78,7 @@ class TaskStore:
         )
         timeout = milliseconds(self._policy.task_timeout)
         what, now_ms = await self._scripts.call(
-            "submit", task_id, order.mode, order.model, order.caller, order.request, *links, timeout
+            "submit", task_id, order.mode, order.model, order.caller, order.request, *links, timeout, order.endpoint
         )
         if what == b"no_node":
             raise ProviderUnavailable(
@@ -109,12 +110,13 @@ class TaskStore:
         """None for an unknown task."""
         with unavailable():
             pipe = self._redis.pipeline(transaction=False)
-            pipe.hmget(f"relay:task:{task_id}", "salt", "request_hash", "task_address")
+            pipe.hmget(f"relay:task:{task_id}", "salt", "request_hash", "task_address", "endpoint")
             pipe.hstrlen(f"relay:task:{task_id}", "request")
-            (salt, request_hash, address), length = await pipe.execute()
+            (salt, request_hash, address, endpoint), length = await pipe.execute()
         if salt is None:
             return None
-        return Terms(salt.decode(), request_hash.decode(), address.decode(), length)
+        links = (salt.decode(), request_hash.decode(), address.decode())
+        return Terms(*links, length, cast(Endpoint, endpoint.decode()) if endpoint else "chat/completions")
 
     async def complete(
         self, task_id: TaskId, attempt: int, node: str, answer: str, receipt: Receipt, signature: str, payment_wei: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import aiohttp
 import orjson
@@ -14,6 +14,7 @@ from yarl import URL
 
 from coordinator.catalogue import Upstream
 from coordinator.errors import RelayError
+from coordinator.protocol.envelope import Endpoint as Path
 
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 30.0
@@ -29,7 +30,7 @@ class Endpoint:
         self.name = upstream.name
         self.models = upstream.models
         # parsed once: it is a fifth of what aiohttp takes for a call
-        self.url = URL(f"{upstream.base_url}/chat/completions")
+        self.urls: dict[Path, URL] = {path: URL(f"{upstream.base_url}/{path}") for path in get_args(Path)}
         self.models_url = URL(f"{upstream.base_url}/models")
         self.kind = self._said = upstream.server  # None until it has been asked
         self.headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})

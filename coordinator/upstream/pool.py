@@ -14,7 +14,9 @@ import structlog
 from coordinator.catalogue import Upstream
 from coordinator.errors import RelayError, UpstreamError, UpstreamInvalidRequest, UpstreamTimeout
 from coordinator.protocol import conformity
+from coordinator.protocol.envelope import Endpoint as Path
 from coordinator.protocol.report import MAX_ANSWER_CHARACTERS
+from coordinator.protocol.shapes import is_answer
 from coordinator.upstream.endpoint import Endpoint
 from coordinator.upstream.refusals import of_exception, of_status, worst
 from coordinator.upstream.stream import EventStream
@@ -27,9 +29,9 @@ _KEEP_ALIVE_S: Final = 4.0
 
 Json = dict[str, Any]
 Answer = TypeVar("Answer")
-Call = Callable[[Endpoint, bytes, Json], Awaitable[Answer]]
-# (request, answer) → what the upstream silently left out of what was asked, or None.
-Conformity = Callable[[Json, Json], str | None]
+Call = Callable[[Endpoint, Path, bytes, Json], Awaitable[Answer]]
+# (request, answer, path) → what the upstream silently left out of what was asked, or None.
+Conformity = Callable[[Json, Json, Path], str | None]
 
 log = structlog.get_logger("upstream")
 
@@ -46,19 +48,19 @@ class UpstreamPool:
         self._opened_session: aiohttp.ClientSession | None = None
         self._order = itertools.count(1)
 
-    async def complete(self, model: str, request: bytes) -> bytes:
-        """The body of a chat completion, as the upstream sent it. Raises RelayError."""
-        return await self._first(model, request, self._complete)
+    async def complete(self, model: str, request: bytes, path: Path = "chat/completions") -> bytes:
+        """The body of the answer, as the upstream sent it. Raises RelayError."""
+        return await self._first(model, request, path, self._complete)
 
-    async def stream(self, model: str, request: bytes) -> EventStream:
+    async def stream(self, model: str, request: bytes, path: Path = "chat/completions") -> EventStream:
         """Returns once the first frame has come. Raises RelayError."""
-        return await self._first(model, request, self._stream)
+        return await self._first(model, request, path, self._stream)
 
     async def close(self) -> None:
         if self._opened_session is not None:
             await self._opened_session.close()
 
-    async def _first(self, model: str, request: bytes, call: Call[Answer]) -> Answer:
+    async def _first(self, model: str, request: bytes, path: Path, call: Call[Answer]) -> Answer:
         """The answer of the first upstream that has one."""
         fields: Json = orjson.loads(request)
         failures: list[RelayError] = []
@@ -67,7 +69,7 @@ class UpstreamPool:
                 failures.append(UpstreamInvalidRequest(missing))  # another one may know the parameter
                 continue
             try:
-                answer = await call(endpoint, endpoint.body(model, request, fields), fields)
+                answer = await call(endpoint, path, endpoint.body(model, request, fields), fields)
             except UpstreamInvalidRequest:
                 raise
             except RelayError as error:
@@ -90,10 +92,10 @@ class UpstreamPool:
             choice.taken = next(self._order)
             yield choice
 
-    async def _complete(self, endpoint: Endpoint, body: bytes, fields: Json) -> bytes:
+    async def _complete(self, endpoint: Endpoint, path: Path, body: bytes, fields: Json) -> bytes:
         endpoint.in_flight += 1
         try:
-            async with self._post(endpoint, body, endpoint.answer_timeout) as response:
+            async with self._post(endpoint, path, body, endpoint.answer_timeout) as response:
                 if response.status != 200:
                     raise await _refusal(response)
                 answer = await _bounded(response)
@@ -101,13 +103,13 @@ class UpstreamPool:
             raise of_exception(error) from error
         finally:
             endpoint.in_flight -= 1
-        self._check(fields, answer)
+        self._check(path, fields, answer)
         return answer
 
-    async def _stream(self, endpoint: Endpoint, body: bytes, fields: Json) -> EventStream:
+    async def _stream(self, endpoint: Endpoint, path: Path, body: bytes, fields: Json) -> EventStream:
         try:
             async with asyncio.timeout(endpoint.first_frame_s):
-                stream = EventStream(endpoint, await self._opened(endpoint, body))
+                stream = EventStream(endpoint, await self._opened(endpoint, path, body))
                 try:
                     await stream.begin()
                 except BaseException:
@@ -117,10 +119,10 @@ class UpstreamPool:
         except TimeoutError:
             raise UpstreamTimeout("The upstream did not begin its answer in time.") from None
 
-    async def _opened(self, endpoint: Endpoint, body: bytes) -> aiohttp.ClientResponse:
+    async def _opened(self, endpoint: Endpoint, path: Path, body: bytes) -> aiohttp.ClientResponse:
         endpoint.in_flight += 1
         try:
-            response: aiohttp.ClientResponse = await self._post(endpoint, body, endpoint.stream_timeout)
+            response: aiohttp.ClientResponse = await self._post(endpoint, path, body, endpoint.stream_timeout)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise of_exception(error) from error
         finally:
@@ -146,9 +148,9 @@ class UpstreamPool:
                 endpoint.kind = ""
         return endpoint.kind
 
-    def _post(self, endpoint: Endpoint, body: bytes, timeout: aiohttp.ClientTimeout) -> Any:
+    def _post(self, endpoint: Endpoint, path: Path, body: bytes, timeout: aiohttp.ClientTimeout) -> Any:
         return self._session().post(
-            endpoint.url, data=body, headers=endpoint.headers, timeout=timeout, allow_redirects=False
+            endpoint.urls[path], data=body, headers=endpoint.headers, timeout=timeout, allow_redirects=False
         )
 
     def _session(self) -> aiohttp.ClientSession:
@@ -159,12 +161,12 @@ class UpstreamPool:
             )
         return self._opened_session
 
-    def _check(self, fields: Json, answer: bytes) -> None:
-        """Raises UpstreamError for what is no completion, UpstreamInvalidRequest for what lacks something asked for."""
+    def _check(self, path: Path, fields: Json, answer: bytes) -> None:
+        """Raises UpstreamError for what is no answer, UpstreamInvalidRequest for what lacks something asked for."""
         told = _parsed(answer)
-        if not isinstance(told, dict) or not isinstance(told.get("choices"), list) or not told["choices"]:
-            raise UpstreamError("The upstream's answer is no chat completion.")
-        missing = self._unsupported(fields, told)
+        if not is_answer(path, told):
+            raise UpstreamError(f"The upstream's answer is none to {path}.")
+        missing = self._unsupported(fields, told, path)
         if missing is not None:
             raise UpstreamInvalidRequest(missing)
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Protocol, TypeVar
 
 from coordinator.errors import RelayError
+from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.ids import TaskId
 
 
@@ -24,6 +25,9 @@ class Claim(Protocol):
 
     @property
     def request(self) -> bytes: ...
+
+    @property
+    def endpoint(self) -> Endpoint: ...
 
 
 ClaimT = TypeVar("ClaimT", bound=Claim)

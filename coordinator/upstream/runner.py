@@ -9,6 +9,7 @@ from typing import Final, Generic, Protocol
 import structlog
 
 from coordinator.errors import InternalError, RelayError, StoreUnavailable
+from coordinator.protocol.envelope import Endpoint
 from coordinator.upstream.ports import ClaimT, DirectLine
 
 # How long one look at an empty line lasts; a new task wakes it sooner.
@@ -19,7 +20,7 @@ log = structlog.get_logger("upstream")
 
 
 class Completes(Protocol):
-    async def complete(self, model: str, request: bytes) -> bytes: ...
+    async def complete(self, model: str, request: bytes, endpoint: Endpoint) -> bytes: ...
 
 
 class DirectRunner(Generic[ClaimT]):
@@ -63,7 +64,7 @@ class DirectRunner(Generic[ClaimT]):
     async def _serve(self, claim: ClaimT) -> None:
         outcome: bytes | RelayError
         try:
-            outcome = await self._upstreams.complete(claim.model, claim.request)
+            outcome = await self._upstreams.complete(claim.model, claim.request, claim.endpoint)
         except RelayError as error:
             outcome = error
         except Exception as error:

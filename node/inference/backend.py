@@ -10,6 +10,7 @@ from typing import Protocol
 import aiohttp
 import orjson
 
+from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.report import MAX_ANSWER_CHARACTERS, FailureCode
 from node.inference.refusal import readable
 
@@ -34,7 +35,7 @@ class BackendFault(Exception):
 class Backend(Protocol):
     """Port: what runs a request."""
 
-    async def complete(self, request: bytes, timeout: timedelta) -> bytes:
+    async def complete(self, request: bytes, timeout: timedelta, endpoint: Endpoint = "chat/completions") -> bytes:
         """The body of the answer, of whatever content. Raises BackendFault."""
 
     async def kind(self) -> str | None:
@@ -61,18 +62,18 @@ class HttpBackend:
 
     def __init__(self, session: aiohttp.ClientSession, address: BackendAddress) -> None:
         self._session = session
-        self._completions = f"{address.base}/v1/chat/completions"
+        self._base = f"{address.base}/v1"
         self._models = f"{address.base}/v1/models"
         # Identity: the answer is signed byte for byte, and it comes over loopback or a LAN.
         self._headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if address.api_key:
             self._headers["Authorization"] = f"Bearer {address.api_key}"
 
-    async def complete(self, request: bytes, timeout: timedelta) -> bytes:
+    async def complete(self, request: bytes, timeout: timedelta, endpoint: Endpoint = "chat/completions") -> bytes:
         """Raises BackendFault unless the server said 200."""
         limit = aiohttp.ClientTimeout(total=timeout.total_seconds(), sock_connect=_CONNECT_SECONDS)
         try:
-            status, body = await self._post(request, limit)
+            status, body = await self._post(f"{self._base}/{endpoint}", request, limit)
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
             raise _unreachable(error) from error
         except TimeoutError as error:
@@ -95,16 +96,16 @@ class HttpBackend:
         except (aiohttp.ClientError, TimeoutError):
             return None
 
-    async def _post(self, request: bytes, limit: aiohttp.ClientTimeout) -> tuple[int, bytes]:
+    async def _post(self, url: str, request: bytes, limit: aiohttp.ClientTimeout) -> tuple[int, bytes]:
         try:
-            return await self._post_once(request, limit)
+            return await self._post_once(url, request, limit)
         except aiohttp.ServerDisconnectedError:
             # A kept connection that the server closed at the same moment: it has not read the request.
-            return await self._post_once(request, limit)
+            return await self._post_once(url, request, limit)
 
-    async def _post_once(self, request: bytes, limit: aiohttp.ClientTimeout) -> tuple[int, bytes]:
+    async def _post_once(self, url: str, request: bytes, limit: aiohttp.ClientTimeout) -> tuple[int, bytes]:
         async with self._session.post(
-            self._completions, data=request, headers=self._headers, timeout=limit, allow_redirects=False
+            url, data=request, headers=self._headers, timeout=limit, allow_redirects=False
         ) as response:
             return response.status, await _bounded(response.content)
 

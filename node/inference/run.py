@@ -12,8 +12,9 @@ from typing import Any
 import orjson
 
 from coordinator.protocol.conformity import ignored, unsupported
-from coordinator.protocol.envelope import Envelope
+from coordinator.protocol.envelope import Endpoint, Envelope
 from coordinator.protocol.report import FailureCode
+from coordinator.protocol.shapes import is_answer
 from node.inference.backend import Backend, BackendFault
 
 _UINT32 = 2**32 - 1
@@ -21,7 +22,7 @@ _UINT32 = 2**32 - 1
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A chat completion as the backend sent it. Times in unix milliseconds; token counts 0 where it gave none."""
+    """An answer as the backend sent it. Times in unix milliseconds; token counts 0 where it gave none."""
 
     body: str
     prompt_tokens: int
@@ -45,10 +46,11 @@ class Inference:
         if missing := ignored(self._kind, request):
             raise BackendFault(FailureCode.BACKEND_UNSUPPORTED, missing)
         started = _now_ms()
-        body = await self._backend.complete(self._body(envelope, request), self._time_left(envelope))
+        sent, limit = self._body(envelope, request), self._time_left(envelope)
+        body = await self._backend.complete(sent, limit, envelope.endpoint)
         finished = _now_ms()
-        text, completion = _parsed(body)
-        if missing := unsupported(request, completion):
+        text, completion = _parsed(body, envelope.endpoint)
+        if missing := unsupported(request, completion, envelope.endpoint):
             raise BackendFault(FailureCode.BACKEND_UNSUPPORTED, missing)
         prompt_tokens, completion_tokens = _usage(completion)
         return Answer(text, prompt_tokens, completion_tokens, started, finished)
@@ -77,20 +79,15 @@ def _request(envelope: Envelope) -> dict[str, Any]:
     return request
 
 
-def _parsed(body: bytes) -> tuple[str, dict[str, Any]]:
-    """The answer as text, byte for byte, and as JSON. Raises BackendFault when it is no chat completion."""
+def _parsed(body: bytes, endpoint: Endpoint) -> tuple[str, dict[str, Any]]:
+    """The answer as text, byte for byte, and as JSON. Raises BackendFault when it is none to this endpoint."""
     try:
         text, completion = body.decode(), orjson.loads(body)
     except (UnicodeDecodeError, orjson.JSONDecodeError):
         raise BackendFault(FailureCode.BACKEND_ERROR, "the backend's answer is no JSON") from None
-    choices = completion.get("choices") if isinstance(completion, dict) else None
-    if not isinstance(choices, list) or not choices or not all(_is_choice(choice) for choice in choices):
-        raise BackendFault(FailureCode.BACKEND_ERROR, "the backend's answer is no chat completion")
+    if not is_answer(endpoint, completion):
+        raise BackendFault(FailureCode.BACKEND_ERROR, f"the backend's answer is none to {endpoint}")
     return text, completion
-
-
-def _is_choice(choice: Any) -> bool:
-    return isinstance(choice, dict) and isinstance(choice.get("message"), dict)
 
 
 def _usage(completion: dict[str, Any]) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 import structlog
 
+from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.report import FailureCode
 from node.inference.backend import Backend, BackendFault
 
@@ -29,10 +30,10 @@ class WatchedBackend:
         self._probing: asyncio.Task[None] | None = None
         self.on_change: Callable[[bool], None] = lambda down: None
 
-    async def complete(self, request: bytes, timeout: timedelta) -> bytes:
+    async def complete(self, request: bytes, timeout: timedelta, endpoint: Endpoint = "chat/completions") -> bytes:
         """Raises BackendFault."""
         try:
-            return await self._backend.complete(request, timeout)
+            return await self._backend.complete(request, timeout, endpoint)
         except BackendFault as fault:
             if fault.code is FailureCode.BACKEND_UNREACHABLE and self._probing is None:
                 self._probing = asyncio.create_task(self._probe_until_up())

@@ -11,6 +11,7 @@ from typing import Any
 from coordinator.errors import InvalidApiKey, RelayError, TaskExpired, TaskNotFound
 from coordinator.lifecycle.order import Order
 from coordinator.lifecycle.task import TaskState, TaskView
+from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.ids import TaskId, new_task_id
 from tests.fakes.upstream import ANSWER
 
@@ -131,13 +132,15 @@ class FakeUpstreams:
     def __init__(self, outcome: bytes | RelayError = ANSWER, frames: FakeFrames | None = None) -> None:
         self.outcome, self.frames = outcome, frames
         self.calls: list[tuple[str, bytes]] = []
+        self.paths: list[Endpoint] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.called = asyncio.Event()
         self.cancelled = asyncio.Event()
 
-    async def complete(self, model: str, request: bytes) -> bytes:
+    async def complete(self, model: str, request: bytes, path: Endpoint = "chat/completions") -> bytes:
         self.calls.append((model, request))
+        self.paths.append(path)
         self.called.set()
         try:
             await self.gate.wait()
@@ -148,8 +151,8 @@ class FakeUpstreams:
             raise self.outcome
         return self.outcome
 
-    async def stream(self, model: str, request: bytes) -> FakeFrames:
-        await self.complete(model, request)
+    async def stream(self, model: str, request: bytes, path: Endpoint = "chat/completions") -> FakeFrames:
+        await self.complete(model, request, path)
         assert self.frames is not None
         return self.frames
 
@@ -160,6 +163,7 @@ class FakeClaim:
     attempt: int
     model: str
     request: bytes
+    endpoint: Endpoint = "chat/completions"
 
 
 class FakeDirectLine:

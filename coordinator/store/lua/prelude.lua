@@ -15,7 +15,7 @@
 -- relay:record:{id}     hash   what the chain has to hold of the task; relay:outbox:open, relay:outbox:settle zset
 -- broker:{node}:node.{node}    list  the node's Celery queue
 --
--- Task fields: state mode model caller request salt request_hash task_key task_address order created_ms deadline_ms
+-- Task fields: state mode model endpoint caller request salt request_hash task_key task_address order created_ms deadline_ms
 --   attempt (number of the newest) node tries tried attempt_state:{n} attempt_node:{n} assigned_ms ended_ms
 --   answer response_hash receipt receipt_signature error_code error_message error_status
 --
@@ -80,7 +80,7 @@ end
 local function publish(node, id, number, t)
   local q = cjson.encode
   local deadline = math.min(NOW + POLICY.attempt_timeout, tonumber(t.deadline_ms))
-  local envelope = '{"version":1,"task_id":' .. q(id) .. ',"attempt":' .. int(number) .. ',"model":' .. q(t.model)
+  local envelope = '{"version":1,"task_id":' .. q(id) .. ',"attempt":' .. int(number) .. ',"model":' .. q(t.model) .. ',"endpoint":' .. q(t.endpoint or 'chat/completions')
     .. ',"task_address":' .. q(t.task_address) .. ',"salt":' .. q(t.salt) .. ',"request_hash":' .. q(t.request_hash)
     .. ',"request":' .. q(t.request) .. ',"assigned_at_ms":' .. int(NOW) .. ',"deadline_ms":' .. int(deadline) .. '}'
   local body = '[[' .. envelope .. '],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
@@ -104,7 +104,7 @@ local function open_attempt(id, holder)
 end
 
 local function assign(id, node)
-  local names = {'model', 'request', 'salt', 'request_hash', 'task_address', 'deadline_ms'}
+  local names = {'model', 'endpoint', 'request', 'salt', 'request_hash', 'task_address', 'deadline_ms'}
   local values, t = redis.call('HMGET', task(id), unpack(names)), {}
   for i, name in ipairs(names) do t[name] = values[i] end
   leave_line(id, t.model)

@@ -1,5 +1,5 @@
 -- Admits a task: stored, in the outbox, and given to a node or put into the line, in one step.
--- arg: id mode model caller request salt task_key request_hash task_address task_timeout_ms
+-- arg: id mode model caller request salt task_key request_hash task_address task_timeout_ms endpoint
 -- Returns {what, now_ms}: assigned | waiting | exists (a repeated submit changes nothing) | no_node | full
 local id, mode, model = arg(1), arg(2), arg(3)
 if redis.call('EXISTS', task(id)) == 1 then return {'exists', int(NOW)} end
@@ -11,7 +11,7 @@ elseif redis.call('ZCARD', 'relay:line-direct') >= POLICY.line then return {'ful
 local order = int(redis.call('INCR', 'relay:order'))
 local deadline = int(NOW + tonumber(arg(10)))
 redis.call('HSET', task(id), 'state', 'waiting', 'mode', mode, 'model', model, 'caller', arg(4), 'request', arg(5),
-  'order', order, 'created_ms', int(NOW), 'deadline_ms', deadline, 'attempt', '0', 'tries', '0')
+  'endpoint', arg(11), 'order', order, 'created_ms', int(NOW), 'deadline_ms', deadline, 'attempt', '0', 'tries', '0')
 redis.call('ZADD', 'relay:deadlines', deadline, id)
 if mode == 'direct' then
   redis.call('ZADD', 'relay:line-direct', order, id)
