@@ -1,4 +1,4 @@
-"""What the relay offers: models, upstreams and prices, from one TOML file (`relay.example.toml` documents every field).
+"""What the relay offers: models, upstreams, prices and tiers, from one TOML file (`relay.example.toml` documents every field).
 
 file ──► tables, each checked on its own ──► checks across tables ──► Catalogue
                      └──────────── every complaint of both kinds at once ──► CatalogueError
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,10 +17,19 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError
 
+from coordinator.lifecycle.caller import TIERS, Tier
 from coordinator.lifecycle.order import Mode
+from coordinator.protocol.envelope import Endpoint
 
 EXAMPLE: Final = Path(__file__).with_name("relay.example.toml")
-_TABLES: Final = ("models", "upstreams")
+_TABLES: Final = ("models", "upstreams", "tiers")
+EndpointName = Literal["chat", "completions", "embeddings"]
+# What the file calls the paths of an OpenAI server.
+ENDPOINTS: Final[Mapping[Endpoint, EndpointName]] = {
+    "chat/completions": "chat",
+    "completions": "completions",
+    "embeddings": "embeddings",
+}
 _DECIMAL: Final = re.compile(r"\d{1,12}(\.\d{1,18})?")
 
 
@@ -58,6 +67,9 @@ _HTTP_URL: Final = TypeAdapter(HttpUrl)
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")]
 Money = Annotated[Decimal, BeforeValidator(_exact)]
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
+Rate = Annotated[int, Field(ge=1, le=10_000_000)]
+# {mode}.{source}.{model}; also written into a Lua script, between quotes
+ScopeName = Annotated[str, Field(pattern=r"^(direct|opengpu)\.[a-z0-9_-]{1,40}\.[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")]
 
 
 class _Table(BaseModel):
@@ -72,15 +84,20 @@ class Price(_Table):
 
 
 class Model(_Table):
-    """One model under the name that clients use. `prices` has one entry for each of `modes`."""
+    """One model under the name that clients use. `prices` has one entry for each of `modes`; `endpoints` are what those
+    who serve it can do."""
 
     name: ModelName
     display_name: str | None = Field(default=None, min_length=1, max_length=200)
     source: Literal["openai"] = "openai"
     modes: Annotated[list[Mode], Field(min_length=1, max_length=2)]
+    endpoints: Annotated[list[EndpointName], Field(min_length=1, max_length=3)] = ["chat", "completions"]
     context_length: int | None = Field(default=None, ge=1)
     since: date = date(2025, 1, 1)
     prices: dict[Mode, Price]
+
+    def serves(self, endpoint: Endpoint) -> bool:
+        return ENDPOINTS[endpoint] in self.endpoints
 
     def scope(self, mode: Mode) -> str:
         """`{mode}.{source}.{model}`, as restrictions and usage name it."""
@@ -105,12 +122,41 @@ class Upstream(_Table):
     silence_timeout: Seconds = Field(default=timedelta(seconds=60), validation_alias="silence_seconds")
 
 
+class TierLimits(_Table):
+    """What a tier allows. Rates are requests a minute, as many at once and then one each minute's share of them.
+
+    `model_restrictions`: the scopes that may be used, all when there are none. `concurrent`: unfinished tasks at a time.
+    `max_keys`: keys of an account of this tier.
+    """
+
+    opengpu: Rate
+    direct: Rate
+    overall: Rate = Field(validation_alias="global")
+    concurrent: Annotated[int, Field(ge=1, le=1_000_000)]
+    max_keys: Annotated[int, Field(ge=0, le=100_000)]
+    model_restrictions: list[ScopeName] = []
+
+
+# What stands in a table of the file goes before; so does what a key says of itself.
+DEFAULT_TIERS: Final[Mapping[Tier, Mapping[str, int]]] = {
+    "guest": {"opengpu": 20, "direct": 20, "global": 30, "concurrent": 4, "max_keys": 0},
+    "basic": {"opengpu": 60, "direct": 120, "global": 150, "concurrent": 32, "max_keys": 20},
+    "pro": {"opengpu": 600, "direct": 1200, "global": 1500, "concurrent": 256, "max_keys": 200},
+    "max": {"opengpu": 6000, "direct": 12_000, "global": 15_000, "concurrent": 2048, "max_keys": 1000},
+}
+
+
+def _default_tiers() -> Mapping[Tier, TierLimits]:
+    return {tier: TierLimits.model_validate(DEFAULT_TIERS[tier]) for tier in TIERS}
+
+
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """Everything the file says, checked."""
+    """Everything the file says, checked. `tiers` has all four, from the least to the most."""
 
     models: Mapping[str, Model]
     upstreams: Sequence[Upstream]
+    tiers: Mapping[Tier, TierLimits] = field(default_factory=_default_tiers)
 
     def offers(self, mode: Mode) -> list[Model]:
         """The models of a mode, in the file's order."""
@@ -132,16 +178,31 @@ def load(path: Path, environ: Mapping[str, str]) -> Catalogue:
 def parse(tables: Mapping[str, Any], environ: Mapping[str, str], path: Path = EXAMPLE) -> Catalogue:
     """A catalogue from the parsed tables. Raises CatalogueError."""
     problems = [
-        f"[{key}]: unknown table; there are [[models]] and [[upstreams]]" for key in tables if key not in _TABLES
+        f"[{key}]: unknown table; there are [[models]], [[upstreams]] and [tiers.NAME]" for key in tables if key not in _TABLES
     ]
     models = _read(Model, tables, "models", problems)
     upstreams = [_with_key(upstream, environ, problems) for upstream in _read(Upstream, tables, "upstreams", problems)]
+    tiers = _tiers(tables.get("tiers", {}), problems)
     if not problems:
         problems += [*_repeated("models", models), *_repeated("upstreams", upstreams)]
         problems += [*_unpriced(models), *_unserved(models, upstreams)]
     if problems:
         raise CatalogueError(path, problems)
-    return Catalogue({model.name: model for model in models}, tuple(upstreams))
+    return Catalogue({model.name: model for model in models}, tuple(upstreams), tiers)
+
+
+def _tiers(tables: object, problems: list[str]) -> dict[Tier, TierLimits]:
+    """All four, with the defaults for what the file leaves out."""
+    given = tables if isinstance(tables, dict) else {"tiers": None}
+    problems += [f"[tiers.{name}]: no such tier; there are {', '.join(TIERS)}" for name in given if name not in TIERS]
+    tiers: dict[Tier, TierLimits] = {}
+    for tier in TIERS:
+        table = given.get(tier, {})
+        try:
+            tiers[tier] = TierLimits.model_validate({**DEFAULT_TIERS[tier], **table} if isinstance(table, dict) else table)
+        except ValidationError as error:
+            problems += [f"[tiers.{tier}]: {line}" for line in _lines(error)]
+    return tiers
 
 
 Entry = TypeVar("Entry", Model, Upstream)

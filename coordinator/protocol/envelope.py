@@ -28,7 +28,8 @@ class Envelope(BaseModel):
     """One attempt, whole: all a node needs to run it and to sign for it.
 
     `request` is the exact text of the body for the backend (the relay's own fields taken out); its UTF-8 bytes are what
-    `request_hash` covers; `endpoint` is where it is posted, below /v1. Times are unix milliseconds of the coordinator's store.
+    `request_hash` covers; `endpoint` is where it is posted, below /v1.
+    Times are unix milliseconds of the coordinator's store.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

@@ -11,18 +11,36 @@ import pytest
 from tests.unit.api.conftest import CHAT, World
 
 PUBLISHED = json.loads((Path(__file__).parents[2] / "golden" / "chat-completions.openapi.json").read_text())
-# What the README of the API adds to the published request.
-NEWER = {
-    "top_k",
-    "min_p",
-    "repetition_penalty",
-    "logit_bias",
-    "reasoning_effort",
-    "reasoning",
-    "include_reasoning",
-    "structured_outputs",
-    "webhook_url",
+# What the README of the API adds to the published request: every one of them, with its bounds.
+NEWER: dict[str, dict[str, Any]] = {
+    "top_k": {"minimum": 0},
+    "min_p": {"minimum": 0, "maximum": 1},
+    "repetition_penalty": {"minimum": 0},
+    "logit_bias": {"additionalProperties": True},
+    "reasoning_effort": {"enum": ["none", "low", "medium", "high", "xhigh", "max"]},
+    "reasoning": {"additionalProperties": True},
+    "include_reasoning": {},
+    "structured_outputs": {},
+    "webhook_url": {"pattern": "^https://", "maxLength": 2048},
 }
+# What OpenAI's clients send today (coordinator/api/fields.py): every one of them, with its bounds.
+OF_OPENAI: dict[str, dict[str, Any]] = {
+    "parallel_tool_calls": {},
+    "metadata": {
+        "additionalProperties": {"maxLength": 512, "type": "string"},
+        "maxProperties": 16,
+        "propertyNames": {"maxLength": 64},
+    },
+    "service_tier": {"enum": ["auto", "default", "flex", "scale", "priority", "fast"]},
+    "prediction": {"additionalProperties": True},
+    "modalities": {"items": {"const": "text", "type": "string"}},
+    "verbosity": {"enum": ["low", "medium", "high"]},
+    "safety_identifier": {"maxLength": 128},
+    "prompt_cache_key": {},
+    "prompt_cache_retention": {"enum": ["in_memory", "24h"]},
+    "prompt_cache_options": {"additionalProperties": True},
+}
+ADDED = NEWER | OF_OPENAI
 
 
 @pytest.fixture
@@ -35,27 +53,17 @@ async def served(world: World) -> dict[str, Any]:
 def test_schemas(served: dict[str, Any], name: str) -> None:
     schema = served["components"]["schemas"][name]
     if name == "OpenAIChatRequest":
-        properties = {field: facts for field, facts in schema["properties"].items() if field not in NEWER}
-        assert set(schema["properties"]) - set(properties) == NEWER
+        properties = {field: facts for field, facts in schema["properties"].items() if field not in ADDED}
+        assert set(schema["properties"]) - set(properties) == set(ADDED)
         schema = schema | {"properties": properties}
     assert schema == PUBLISHED["components"]["schemas"][name]
 
 
 def test_the_newer_fields(served: dict[str, Any]) -> None:
     fields = served["components"]["schemas"]["OpenAIChatRequest"]["properties"]
-    bounds = {name: {k: v for k, v in fields[name]["anyOf"][0].items() if k != "type"} for name in NEWER}
-    assert bounds == {
-        "top_k": {"minimum": 0},
-        "min_p": {"minimum": 0, "maximum": 1},
-        "repetition_penalty": {"minimum": 0},
-        "logit_bias": {"additionalProperties": True},
-        "reasoning_effort": {"enum": ["none", "low", "medium", "high", "xhigh", "max"]},
-        "reasoning": {"additionalProperties": True},
-        "include_reasoning": {},
-        "structured_outputs": {},
-        "webhook_url": {"pattern": "^https://", "maxLength": 2048},
-    }
-    assert all({"type": "null"} in fields[name]["anyOf"] for name in NEWER)
+    bounds = {name: {k: v for k, v in fields[name]["anyOf"][0].items() if k != "type"} for name in ADDED}
+    assert bounds == ADDED
+    assert all({"type": "null"} in fields[name]["anyOf"] for name in ADDED)
 
 
 def test_the_operation(served: dict[str, Any]) -> None:
