@@ -3,15 +3,18 @@
     RelayError
     ├── ClientFault            the request can't be served as it is; never retried, counts against no node
     │   ├── InvalidRequest 422/400/413 · UpstreamInvalidRequest 400
-    │   ├── MissingCredentials · InvalidApiKey 401
-    │   ├── ModelNotAvailable 403
-    │   └── ModelNotFound · TaskNotFound · TaskExpired 404
+    │   ├── MissingCredentials · InvalidApiKey · KeyRevoked 401
+    │   ├── CredentialNotPermitted · KeyLimitReached · ModelNotAvailable · ScopeDenied 403
+    │   ├── KeyNotFound · ModelNotFound · TaskNotFound · TaskExpired 404
+    │   ├── IdempotencyInProgress 409 · TaskCanceled 410
+    │   └── IdempotencyKeyReused 422
     ├── NodeFault              somebody took the work and failed
     │   └── UpstreamError 502 · UpstreamTimeout 504
     ├── NoCapacity             nobody could take it
     │   └── ProviderUnavailable 502 · CapacityExhausted · UpstreamRateLimited 429
-    └── CoordinatorFault       ours
-        └── InternalError 500 · StoreUnavailable 503
+    ├── CoordinatorFault       ours
+    │   └── InternalError 500 · StoreUnavailable 503
+    └── RateLimited 429        the caller's own limits
 
 Codes and statuses are those of the Relay API v2; one code has one status, but for VALIDATION_ERROR (422, and 400 for
 what is well-formed but impossible, and 413 for what is too large).
@@ -20,9 +23,12 @@ what is well-formed but impossible, and 413 for what is too large).
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from coordinator.protocol.report import Blame
+
+if TYPE_CHECKING:
+    from coordinator.lifecycle.caller import Allowance
 
 ErrorType = Literal[
     "authentication", "authorization", "internal", "rate_limit", "schema", "timeout", "unavailable", "validation"
@@ -85,8 +91,20 @@ class InvalidApiKey(ClientFault):
     type = "authentication"
 
 
+class KeyRevoked(ClientFault):
+    code = "KEY_REVOKED"
+    status = 401
+    type = "authentication"
+
+
 class CredentialNotPermitted(ClientFault):
     code = "CREDENTIAL_NOT_PERMITTED"
+    status = 403
+    type = "authorization"
+
+
+class KeyLimitReached(ClientFault):
+    code = "KEY_LIMIT_REACHED"
     status = 403
     type = "authorization"
 
@@ -95,6 +113,19 @@ class ModelNotAvailable(ClientFault):
     code = "MODEL_NOT_AVAILABLE"
     status = 403
     type = "authorization"
+
+
+class ScopeDenied(ClientFault):
+    """The key is restricted to other models than the one asked for."""
+
+    code = "SCOPE_DENIED"
+    status = 403
+    type = "authorization"
+
+
+class KeyNotFound(ClientFault):
+    code = "KEY_NOT_FOUND"
+    status = 404
 
 
 class ModelNotFound(ClientFault):
@@ -109,6 +140,28 @@ class TaskNotFound(ClientFault):
 
 class TaskExpired(TaskNotFound):
     """Same code on the wire; `error_detail` TASK_EXPIRED tells it from an id that never was."""
+
+
+class TaskCanceled(ClientFault):
+    """How a cancelled task ends. 410 and not 409: OpenAI's clients send a 409 again by themselves, and so the task."""
+
+    code = "TASK_CANCELED"
+    status = 410
+
+
+class IdempotencyInProgress(ClientFault):
+    """The first request with this key has not been accepted yet: what becomes of it isn't known."""
+
+    code = "IDEMPOTENCY_IN_PROGRESS"
+    status = 409
+    retry_after = timedelta(seconds=1)
+
+
+class IdempotencyKeyReused(ClientFault):
+    """The key stands for another request of this caller's."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+    status = 422
 
 
 class NodeFault(RelayError):
@@ -172,3 +225,19 @@ class StoreUnavailable(CoordinatorFault):
     status = 503
     type = "unavailable"
     retry_after = timedelta(seconds=5)
+
+
+class RateLimited(RelayError):
+    """The caller's own limit, a minute or at a time. `allowance` is what the headers say of it, where there is one.
+
+    Last of all: a task that ended with this code ended with an upstream's.
+    """
+
+    code = "RATE_LIMITED"
+    status = 429
+    type = "rate_limit"
+    blame = Blame.CLIENT
+
+    def __init__(self, message: str, *, retry_after: timedelta, allowance: Allowance | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.allowance = allowance

@@ -15,7 +15,7 @@ import orjson
 from coordinator.errors import CapacityExhausted, RelayError, StoreUnavailable
 from coordinator.lifecycle.order import Commitment, Order
 from coordinator.lifecycle.ports import Ending, Endings, Serving, Space, Tasks
-from coordinator.lifecycle.task import TaskState, TaskView, outside
+from coordinator.lifecycle.task import TaskPage, TaskState, TaskView, outside
 from coordinator.protocol import hashing
 from coordinator.protocol.ids import TaskId, new_task_id
 
@@ -30,14 +30,15 @@ class Relay:
         self._tasks, self._endings, self._nodes, self._space, self._models = tasks, endings, nodes, space, models
         self._listening: dict[TaskId, Ending] = {}
 
-    async def submit(self, order: Order) -> TaskView:
+    async def submit(self, order: Order, task_id: TaskId | None = None) -> TaskView:
         """Steps 2 to 4 in one atomic write: stored, in the outbox, and given to a node or put into the line.
 
-        A synchronous order must be waited for, by `wait`.
+        A synchronous order must be waited for, by `wait`. With a `task_id`, a repetition finds the task.
 
-        Raises ProviderUnavailable, CapacityExhausted, StoreUnavailable; then nothing was accepted.
+        Raises ProviderUnavailable, CapacityExhausted, IdempotencyInProgress, StoreUnavailable; nothing was accepted then
+        (StoreUnavailable: or nobody knows).
         """
-        task_id = new_task_id(order.mode)
+        task_id = task_id or new_task_id(order.mode)
         commitment = await self._commit(task_id, order.request) if order.mode == "opengpu" else None
         if order.asynchronous:
             return await self._tasks.submit(task_id, order, commitment)
@@ -65,6 +66,18 @@ class Relay:
     async def read(self, task_id: TaskId) -> TaskView:
         """Raises TaskNotFound, TaskExpired."""
         return await self._tasks.read(task_id)
+
+    async def cancel(self, task_id: TaskId, caller: str) -> TaskView:
+        """The task as it stands then: one that had ended before stays as it was.
+
+        Raises TaskNotFound, TaskExpired, CredentialNotPermitted.
+        """
+        await self._tasks.cancel(task_id, caller)
+        return await self._tasks.read(task_id)
+
+    async def listed(self, caller: str, after: TaskId | None, limit: int) -> TaskPage:
+        """A key's own tasks. Raises TaskNotFound when `after` is none of them."""
+        return await self._tasks.listed(caller, after, limit)
 
     async def wait(self, task_id: TaskId, timeout: timedelta) -> TaskView:
         """Returns when the task has ended, or as it is when time is up. A store that restarts is waited for."""

@@ -11,8 +11,19 @@ Mode = Literal["opengpu", "direct"]
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """A request's right to make the one task of its Idempotency-Key: whoever has lost it by now writes nothing."""
+
+    name: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
-    """A checked request. `request` is the exact body for the model server: JSON, the relay's own fields taken out."""
+    """A checked request. `request` is the exact body for the model server: JSON, the relay's own fields taken out.
+
+    `caller` is whose it is; `concurrent` how many unfinished tasks he may have at a time, this one counted.
+    """
 
     mode: Mode
     model: str
@@ -20,6 +31,8 @@ class Order:
     caller: str
     asynchronous: bool = False
     endpoint: Endpoint = "chat/completions"
+    concurrent: int | None = None
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,27 @@ def outside(state: TaskState) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a queued task stands: from 1 in its model's line, 0 once a node has it.
+
+    `waiting_for`: slot (all who serve the model are busy) | node (nobody serves it) | start (a node is about to begin).
+    """
+
+    position: int
+    waiting_for: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChainEntry:
+    """An ended task's settlement. `confirmations` is counted from the newest block that the chain writer has seen."""
+
+    status: str
+    tx_hash: str | None
+    block_number: int | None
+    confirmations: int
+
+
+@dataclass(frozen=True, slots=True)
 class TaskView:
     """What may be shown of a task to whoever knows its id. Times are UTC; `now` is the store's clock at reading."""
 
@@ -74,6 +95,8 @@ class TaskView:
     attempt: int = 0
     node: str | None = None
     receipt: Receipt | None = None
+    queue: Place | None = None
+    chain: ChainEntry | None = None
 
     @property
     def status(self) -> str:
@@ -83,3 +106,11 @@ class TaskView:
     @property
     def terminal(self) -> bool:
         return not TRANSITIONS[self.state]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """Tasks of one key, newest first, without their answers. `cursor`: the next page begins behind this task."""
+
+    tasks: list[TaskView]
+    cursor: TaskId | None

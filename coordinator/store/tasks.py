@@ -2,58 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal, cast
 
 from redis.asyncio import Redis
 
 from coordinator.errors import (
     CapacityExhausted,
+    CredentialNotPermitted,
+    IdempotencyInProgress,
     ProviderUnavailable,
     RelayError,
+    TaskCanceled,
     TaskExpired,
     TaskNotFound,
 )
 from coordinator.lifecycle.order import Commitment, Order, Terms
 from coordinator.lifecycle.policy import Policy
-from coordinator.lifecycle.task import TaskState, TaskView
+from coordinator.lifecycle.task import TaskPage, TaskState, TaskView
 from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.ids import TaskId
 from coordinator.protocol.report import Receipt, Refusal
 from coordinator.store.scripts import Scripts, milliseconds, texts, unavailable
+from coordinator.store.views import LISTED, PROVEN, SHOWN, Row, fields, moment, view
 
-_SHOWN = [
-    "state",
-    "mode",
-    "model",
-    "created_ms",
-    "ended_ms",
-    "task_address",
-    "answer",
-    "error_code",
-    "error_message",
-    "error_status",
-    "attempt",
-    "node",
-    "receipt",
-]
-_PROVEN = [
-    "state",
-    "mode",
-    "salt",
-    "task_key",
-    "request",
-    "request_hash",
-    "task_address",
-    "answer",
-    "response_hash",
-    "attempt",
-    "node",
-    "receipt",
-    "receipt_signature",
-]
+_CANCELED = "The task was cancelled."
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +53,9 @@ class TaskStore:
         )
         timeout = milliseconds(self._policy.task_timeout)
         what, now_ms = await self._scripts.call(
-            "submit", task_id, order.mode, order.model, order.caller, order.request, *links, timeout, order.endpoint
-        )
+            "submit", task_id, order.mode, order.model, order.caller, order.request, *links, timeout, order.endpoint,
+            *_claim(order),
+        )  # fmt: skip
         if what == b"no_node":
             raise ProviderUnavailable(
                 f"No live node serves the model {order.model!r} now. Try again later, or use mode 'direct'."
@@ -88,18 +64,39 @@ class TaskStore:
             raise CapacityExhausted(f"The line for the model {order.model!r} is full. Try again later.")
         if what == b"exists":
             return await self.read(task_id)
-        now, address = _moment(now_ms), commitment.task_address if commitment else None
+        if what == b"superseded":
+            raise IdempotencyInProgress("Another request with this Idempotency-Key has taken over. Send it again.")
+        now, address = moment(now_ms), commitment.task_address if commitment else None
         return TaskView(task_id, TaskState(what.decode()), order.mode, order.model, now, now, task_address=address)
 
     async def read(self, task_id: TaskId) -> TaskView:
         """Raises TaskNotFound, TaskExpired."""
-        row, now = await self._fields(task_id, _SHOWN)
-        return _view(task_id, row, now)
+        row, now = await self._row(task_id, SHOWN)
+        return view(task_id, row, SHOWN, now)
+
+    async def listed(self, caller: str, after: TaskId | None, limit: int) -> TaskPage:
+        """A key's own, newest first. Raises TaskNotFound when `after` is none of them."""
+        what, now_ms, more, last, *rows = await self._scripts.call("list", caller, after or "", limit, *LISTED)
+        if what != b"OK":
+            raise TaskNotFound("starting_after: none of your tasks has this id.")
+        now = moment(now_ms)
+        tasks = [view(TaskId(task_id.decode()), row, LISTED, now) for task_id, row in rows]
+        return TaskPage(tasks, TaskId(last.decode()) if more else None)
+
+    async def cancel(self, task_id: TaskId, caller: str) -> None:
+        """Changes nothing when it has ended. Raises TaskNotFound, TaskExpired, CredentialNotPermitted."""
+        said = await self._scripts.call(
+            "cancel", task_id, caller, TaskCanceled.code, _CANCELED, str(TaskCanceled.status)
+        )
+        if said == b"foreign":
+            raise CredentialNotPermitted("The task belongs to a key: only requests with that key can cancel it.")
+        if said in (b"unknown", b"expired"):
+            raise _missing(gone=said == b"expired")
 
     async def proof(self, task_id: TaskId) -> Mapping[str, bytes]:
         """The fields that a proof is made of, those that are there. Raises TaskNotFound, TaskExpired."""
-        row, _ = await self._fields(task_id, _PROVEN)
-        return row
+        row, _ = await self._row(task_id, PROVEN)
+        return fields(row, PROVEN)
 
     async def record(self, task_id: TaskId) -> dict[str, str]:
         with unavailable():
@@ -150,7 +147,11 @@ class TaskStore:
             "failed", "", outcome.code, outcome.message, str(outcome.status)
         )  # fmt: skip
         created = round(started_at.timestamp() * 1000)
-        await self._scripts.call("keep", task_id, order.model, order.caller, order.request, created, *end)
+        said = await self._scripts.call(
+            "keep", task_id, order.model, order.caller, order.request, created, *end, *_claim(order)
+        )
+        if said == b"superseded":
+            raise IdempotencyInProgress("Another request with this Idempotency-Key has taken over. Send it again.")
 
     async def sweep(self, limit: int = 200) -> Swept:
         """Lost leases, passed deadlines, dead nodes."""
@@ -158,41 +159,16 @@ class TaskStore:
         lost, given_up, dead = ([item.decode() for item in row] for row in rows)
         return Swept(lost, given_up, dead)
 
-    async def _fields(self, task_id: TaskId, names: list[str]) -> tuple[dict[str, bytes], datetime]:
-        now_ms, gone, *values = await self._scripts.call("read", task_id, *names)
-        row = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-        if "state" not in row:
-            raise TaskExpired("The task's result has expired.") if gone else TaskNotFound("There is no such task.")
-        return row, _moment(now_ms)
+    async def _row(self, task_id: TaskId, names: Sequence[str]) -> tuple[Row, datetime]:
+        now_ms, row = await self._scripts.call("read", task_id, *names)
+        if isinstance(row, int):
+            raise _missing(gone=bool(row))
+        return row, moment(now_ms)
 
 
-def _view(task_id: TaskId, row: Mapping[str, bytes], now: datetime) -> TaskView:
-    def text(name: str) -> str | None:
-        return row[name].decode() if row.get(name) else None
-
-    return TaskView(
-        task_id=task_id,
-        state=TaskState(row["state"].decode()),
-        mode=row["mode"].decode(),
-        model=row["model"].decode(),
-        created_at=_moment(row["created_ms"]),
-        now=now,
-        ended_at=_moment(row["ended_ms"]) if row.get("ended_ms") else None,
-        task_address=text("task_address"),
-        answer=row.get("answer"),
-        error_code=text("error_code"),
-        error_message=text("error_message"),
-        error_status=int(row["error_status"]) if row.get("error_status") else None,
-        attempt=int(row["attempt"]),
-        node=_node(text("node")),
-        receipt=Receipt.model_validate_json(row["receipt"]) if row.get("receipt") else None,
-    )
+def _missing(*, gone: bool) -> TaskNotFound:
+    return TaskExpired("The task's result has expired.") if gone else TaskNotFound("There is no such task.")
 
 
-def _moment(milliseconds: bytes) -> datetime:
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
-
-
-def _node(holder: str | None) -> str | None:
-    """Direct tasks are held by API processes, which are nobody's business."""
-    return holder if holder and holder.startswith("0x") else None
+def _claim(order: Order) -> tuple[str, str]:
+    return (order.claim.name, order.claim.token) if order.claim else ("", "")

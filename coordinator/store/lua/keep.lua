@@ -1,9 +1,12 @@
 -- A synchronous direct call that has ended, kept so that it can be polled.
--- arg: id model caller request created_ms state answer error_code error_message error_status
+-- arg: id model caller request created_ms state answer error_code error_message error_status claim token
+-- Returns OK | exists | superseded
 local id = arg(1)
 if redis.call('EXISTS', task(id)) == 1 then return 'exists' end
+if not holds(arg(11), arg(12)) then return 'superseded' end
 redis.call('HSET', task(id), 'state', 'waiting', 'mode', 'direct', 'model', arg(2), 'caller', arg(3), 'request', arg(4),
   'created_ms', arg(5), 'attempt', '0')
+list_task(id, arg(3), arg(5))
 open_attempt(id, 'api')
 close_attempt(id, 1, 'api', 'accepted')
 if arg(6) == 'completed' then

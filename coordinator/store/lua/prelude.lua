@@ -13,6 +13,9 @@
 -- relay:serving:{model} set    live nodes that serve the model
 -- relay:free:{model}    zset   those of them with a free slot -> load (held / slots)
 -- relay:record:{id}     hash   what the chain has to hold of the task; relay:outbox:open, relay:outbox:settle zset
+-- relay:tasks:{key}     zset   a key's own tasks -> created_ms; expired ones leave it as new ones come
+-- relay:idem:{caller}:{sha256 of Idempotency-Key}  hash  see idem_claim.lua
+-- relay:chain_head      string the newest block that the chain writer has seen
 -- broker:{node}:node.{node}    list  the node's Celery queue
 --
 -- Task fields: state mode model endpoint caller request salt request_hash task_key task_address order created_ms deadline_ms
@@ -50,6 +53,39 @@ local function move_attempt(id, number, target)
     error('ILLEGAL attempt ' .. tostring(current) .. ' -> ' .. target)
   end
   redis.call('HSET', task(id), field, target)
+end
+
+-- Whether a request's claim on its Idempotency-Key still stands ('' has none): nothing is written for one that was given up.
+local function holds(claim, token) return claim == '' or redis.call('HGET', claim, 'token') == token end
+
+-- Puts a task into its key's list. Guests have none.
+local function list_task(id, caller, created)
+  if string.sub(caller, 1, 4) ~= 'key_' then return end
+  local mine = 'relay:tasks:' .. caller
+  redis.call('ZADD', mine, created, id)
+  redis.call('EXPIRE', mine, POLICY.result_ttl + POLICY.tombstone_ttl)
+  for _, old in ipairs(redis.call('ZRANGEBYSCORE', mine, '-inf', int(NOW - POLICY.result_ttl * 1000), 'LIMIT', 0, 4)) do
+    if redis.call('EXISTS', task(old)) == 0 then redis.call('ZREM', mine, old) end
+  end
+end
+
+-- What is shown of a task: {position, waiting_for, settlement, its tx, its block, chain head, fields...}, nil where there is none.
+-- The first fields asked for are state, mode and model.
+local function show(id, names)
+  local found = redis.call('HMGET', task(id), unpack(names))
+  local state, mode, model = found[1], found[2], found[3]
+  if not state then return nil end
+  local row = {false, false, false, false, false, false}
+  if state == 'waiting' then
+    row[1] = (redis.call('ZRANK', mode == 'opengpu' and 'relay:line:' .. model or 'relay:line-direct', id) or 0) + 1
+    row[2] = mode == 'opengpu' and redis.call('SCARD', 'relay:serving:' .. model) == 0 and 'node' or 'slot'
+  elseif state == 'assigned' then row[1], row[2] = 0, 'start'
+  elseif mode == 'opengpu' and not next(MOVES.task[state]) then
+    local record = redis.call('HMGET', 'relay:record:' .. id, 'settlement', 'settlement_tx', 'settlement_block')
+    row[3], row[4], row[5], row[6] = record[1], record[2], record[3], redis.call('GET', 'relay:chain_head')
+  end
+  for i = 1, #names do row[6 + i] = found[i] end
+  return row
 end
 
 -- A node's place in the free lists of its models. Returns its free slots (0 for one that is draining or not alive).
