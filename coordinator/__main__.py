@@ -9,6 +9,8 @@ import signal
 import sys
 
 from coordinator import log
+from coordinator.lifecycle.caller import TIERS
+from coordinator.lifecycle.keys import NewKey
 from coordinator.settings import Settings, SettingsWrong, load
 
 
@@ -38,6 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     key = commands.add_parser("key", help="client keys").add_subparsers(dest="verb", required=True)
     create = key.add_parser("create", help="make a key and print it, this once")
     create.add_argument("--name", required=True, help="what operators know it by")
+    create.add_argument("--tier", choices=TIERS[1:], default="basic")
+    create.add_argument("--super", dest="superkey", action="store_true", help="may manage its account's keys")
+    create.add_argument("--account", default="default", help="whose key it is")
     create.set_defaults(run=_create_key)
     commands.add_parser("nodes", help="list the nodes and their load").set_defaults(run=_nodes)
     return parser
@@ -116,12 +121,13 @@ def _deploy(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def _create_key(settings: Settings, arguments: argparse.Namespace) -> int:
     from coordinator.store.connection import connect
-    from coordinator.store.keybook import KeyBook
+    from coordinator.store.keyring import KeyRing
 
     async def create() -> str:
         redis = connect(settings.redis_url)
         try:
-            return await KeyBook(redis).create(arguments.name)
+            new = NewKey(arguments.name, arguments.account, arguments.tier, superkey=arguments.superkey)
+            return (await KeyRing(redis).create(new))[0]
         finally:
             await redis.aclose()
 

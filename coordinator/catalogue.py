@@ -1,4 +1,4 @@
-"""What the relay offers: models, upstreams, prices and tiers, from one TOML file (`relay.example.toml` documents every field).
+"""What the relay offers: models, upstreams, prices, tiers. One TOML file; `relay.example.toml` documents every field.
 
 file ──► tables, each checked on its own ──► checks across tables ──► Catalogue
                      └──────────── every complaint of both kinds at once ──► CatalogueError
@@ -125,8 +125,8 @@ class Upstream(_Table):
 class TierLimits(_Table):
     """What a tier allows. Rates are requests a minute, as many at once and then one each minute's share of them.
 
-    `model_restrictions`: the scopes that may be used, all when there are none. `concurrent`: unfinished tasks at a time.
-    `max_keys`: keys of an account of this tier.
+    `model_restrictions`: the scopes that may be used, all when there are none. `concurrent`: unfinished tasks at a
+    time. `max_keys`: keys of an account of this tier.
     """
 
     opengpu: Rate
@@ -178,7 +178,9 @@ def load(path: Path, environ: Mapping[str, str]) -> Catalogue:
 def parse(tables: Mapping[str, Any], environ: Mapping[str, str], path: Path = EXAMPLE) -> Catalogue:
     """A catalogue from the parsed tables. Raises CatalogueError."""
     problems = [
-        f"[{key}]: unknown table; there are [[models]], [[upstreams]] and [tiers.NAME]" for key in tables if key not in _TABLES
+        f"[{key}]: unknown table; there are [[models]], [[upstreams]] and [tiers.NAME]"
+        for key in tables
+        if key not in _TABLES
     ]
     models = _read(Model, tables, "models", problems)
     upstreams = [_with_key(upstream, environ, problems) for upstream in _read(Upstream, tables, "upstreams", problems)]
@@ -199,7 +201,9 @@ def _tiers(tables: object, problems: list[str]) -> dict[Tier, TierLimits]:
     for tier in TIERS:
         table = given.get(tier, {})
         try:
-            tiers[tier] = TierLimits.model_validate({**DEFAULT_TIERS[tier], **table} if isinstance(table, dict) else table)
+            tiers[tier] = TierLimits.model_validate(
+                {**DEFAULT_TIERS[tier], **table} if isinstance(table, dict) else table
+            )
         except ValidationError as error:
             problems += [f"[tiers.{tier}]: {line}" for line in _lines(error)]
     return tiers

@@ -80,7 +80,7 @@ def build_api(settings: Settings) -> ASGIApp:
 
     return create_app(
         relay,
-        KeyBook(redis),
+        KeyBook(redis, catalogue.tiers),
         catalogue,
         upstreams,
         version=version("opengpu-relay"),

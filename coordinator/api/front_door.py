@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from coordinator.api.failures import Failure
 from coordinator.api.hangup import ClientGone
+from coordinator.api.limits import RESPONSE_HEADERS
 from coordinator.errors import InternalError, RelayError
 
 Handler = Callable[[Scope, Receive], Awaitable[Response]]
@@ -39,7 +40,7 @@ class FrontDoor:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message.get("headers", ()), name]
+                message["headers"] = [*message.get("headers", ()), name, *scope.get(RESPONSE_HEADERS, ())]
             await send(message)
 
         try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from coordinator.errors import RelayError
-from coordinator.lifecycle.order import Order
+from coordinator.lifecycle.caller import Admitted, Caller, Credential
+from coordinator.lifecycle.order import Mode, Order
 from coordinator.lifecycle.task import TaskView
 from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.ids import TaskId
@@ -46,8 +47,17 @@ class Relay(Protocol):
 
 
 class KeyBook(Protocol):
-    async def caller(self, api_key: str) -> str:
-        """The key's public id. Raises InvalidApiKey for one that is unknown or revoked."""
+    """Each call is one round trip. Every method may raise InvalidApiKey, KeyRevoked, StoreUnavailable."""
+
+    async def identify(self, credential: Credential) -> Caller:
+        """Who it is; nothing is counted."""
+        ...
+
+    async def admit(self, credential: Credential, choices: Mapping[Mode, str]) -> Admitted:
+        """Counts one request in the first of `choices` (mode: scope) that the caller may use.
+
+        Raises ScopeDenied, ModelNotAvailable, RateLimited; then nothing was counted.
+        """
         ...
 
 

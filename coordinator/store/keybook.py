@@ -1,44 +1,101 @@
-"""Client keys, kept as SHA-256 only: 192 random bits need no slow hash."""
+"""Who may do what how often: one round trip a request. Keys are kept as SHA-256: random bits need no slow hash."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-import secrets
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, cast
 
 from redis.asyncio import Redis
 
-from coordinator.errors import InvalidApiKey
+from coordinator.catalogue import TierLimits
+from coordinator.errors import InvalidApiKey, KeyRevoked, ModelNotAvailable, RateLimited, ScopeDenied
+from coordinator.lifecycle.caller import Admitted, Allowance, Caller, Credential, Tier
+from coordinator.lifecycle.order import Mode
 from coordinator.store.scripts import unavailable
 
-_FORM = re.compile(r"^relay_sk_[A-Za-z0-9_-]{20,200}$")
+_FORM: Final = re.compile(r"^relay_sk_[A-Za-z0-9_-]{20,200}$")
+_SCRIPT: Final = Path(__file__).with_name("lua") / "admit.lua"
 
 
-def _digest(api_key: str) -> str:
+def digest(api_key: str) -> str:
+    """What a key is kept as."""
     return hashlib.sha256(api_key.encode()).hexdigest()
 
 
 class KeyBook:
-    """Raises StoreUnavailable when Redis can't be reached."""
+    """Limits hold across all processes on one store: they are judged there, by its clock.
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    Raises StoreUnavailable when Redis can't be reached.
+    """
 
-    async def create(self, name: str) -> str:
-        """The full key, shown this once."""
-        api_key, key_id = f"relay_sk_{secrets.token_urlsafe(32)}", f"key_{secrets.token_hex(8)}"
-        with unavailable():
-            await self._redis.hset(
-                f"relay:key:{_digest(api_key)}", mapping={"id": key_id, "name": name, "shown": f"{api_key[:20]}..."}
+    def __init__(self, redis: Redis, tiers: Mapping[Tier, TierLimits]) -> None:
+        self._admit = redis.register_script(_lua_tiers(tiers) + _SCRIPT.read_text())
+
+    async def identify(self, credential: Credential) -> Caller:
+        """Who it is; nothing is counted. Raises InvalidApiKey, KeyRevoked."""
+        return _caller(await self._ask(credential, 0, {}))
+
+    async def admit(self, credential: Credential, choices: Mapping[Mode, str]) -> Admitted:
+        """Counts one request in the first of `choices` (mode: scope) that the caller may use.
+
+        Raises InvalidApiKey, KeyRevoked, ScopeDenied, ModelNotAvailable, RateLimited; then nothing was counted.
+        """
+        row = await self._ask(credential, 1, choices)
+        if row[0] == b"scope":
+            raise ScopeDenied("The API key is restricted to other models or modes than the one asked for.")
+        if row[0] == b"tier":
+            raise ModelNotAvailable("The model is not available in this mode to your tier: see GET /v2/tiers.")
+        _, _, _, _, _, _, mode, bucket, limit, remaining, reset, retry = row
+        allowance = Allowance(int(limit), int(remaining), timedelta(microseconds=int(reset)))
+        if row[0] == b"rate":
+            which = "requests" if bucket == b"global" else f"requests in {bucket.decode()} mode"
+            raise RateLimited(
+                f"The limit of {allowance.limit} {which} a minute is reached.",
+                retry_after=timedelta(microseconds=int(retry)),
+                allowance=allowance,
             )
-        return api_key
+        return Admitted(_caller(row), cast(Mode, mode.decode()), allowance)
 
-    async def caller(self, api_key: str) -> str:
-        """The key's public id. Raises InvalidApiKey."""
-        key_id = None
-        if _FORM.fullmatch(api_key):
-            with unavailable():
-                key_id = await self._redis.hget(f"relay:key:{_digest(api_key)}", "id")
-        if key_id is None:
-            raise InvalidApiKey("The API key is not known here. Check the X-API-Key or Authorization header.")
-        return bytes(key_id).decode()  # type: ignore[arg-type]
+    async def _ask(self, credential: Credential, count: int, choices: Mapping[Mode, str]) -> list[bytes]:
+        key = credential.api_key
+        if key is not None and not _FORM.fullmatch(key):
+            raise _unknown()
+        scopes = [word for choice in choices.items() for word in choice]
+        with unavailable():
+            row: Any = await self._admit(args=["" if key is None else digest(key), credential.address, count, *scopes])
+        if row[0] == b"unknown":
+            raise _unknown()
+        if row[0] == b"revoked":
+            raise KeyRevoked("The API key is revoked.")
+        return cast(list[bytes], row)
+
+
+def _unknown() -> InvalidApiKey:
+    return InvalidApiKey("The API key is not known here. Check the X-API-Key or Authorization header.")
+
+
+def _caller(row: list[bytes]) -> Caller:
+    caller_id, tier, account, superkey, concurrent = (value.decode() for value in row[1:6])
+    return Caller(
+        caller_id,
+        cast(Tier, tier),
+        key_id=caller_id if caller_id.startswith("key_") else None,
+        account=account or None,
+        superkey=superkey == "1",
+        concurrent=int(concurrent),
+    )
+
+
+def _lua_tiers(tiers: Mapping[Tier, TierLimits]) -> str:
+    """The tiers as a Lua table. A scope holds no quote, backslash or line break: the catalogue sees to it."""
+
+    def row(limits: TierLimits) -> str:
+        scopes = "{" + ",".join(f"['{scope}']=true" for scope in limits.model_restrictions) + "}"
+        rates = f"opengpu={limits.opengpu},direct={limits.direct},['global']={limits.overall}"
+        return f"{{{rates},concurrent={limits.concurrent},scopes={scopes if limits.model_restrictions else 'nil'}}}"
+
+    return "local TIERS = {" + ",".join(f"{tier}={row(limits)}" for tier, limits in tiers.items()) + "}\n"

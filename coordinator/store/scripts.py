@@ -55,7 +55,7 @@ class Scripts:
         self._scripts = {
             path.stem: redis.register_script(prelude + path.read_text())
             for path in _FOLDER.glob("*.lua")
-            if path.stem != "prelude" and not path.stem.startswith("outbox_")
+            if path.stem not in ("prelude", "admit") and not path.stem.startswith(("outbox_", "key_"))
         }
         self._policy = (
             milliseconds(policy.lease),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from coordinator.errors import InvalidApiKey, RelayError, TaskExpired, TaskNotFound
-from coordinator.lifecycle.order import Order
+from coordinator.errors import InvalidApiKey, RelayError, ScopeDenied, TaskExpired, TaskNotFound
+from coordinator.lifecycle.caller import Admitted, Allowance, Caller, Credential
+from coordinator.lifecycle.order import Mode, Order
 from coordinator.lifecycle.task import TaskState, TaskView
 from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.ids import TaskId, new_task_id
@@ -17,6 +18,7 @@ from tests.fakes.upstream import ANSWER
 
 ADDRESS = "0x52908400098527886E0F7030069857D2E4169EE7"
 GOOD_KEY = "relay_sk_good"
+KEY_ID = "key_0000000000000001"
 
 
 class FakeRelay:
@@ -98,10 +100,27 @@ class FakeRelay:
 
 
 class FakeKeyBook:
-    async def caller(self, api_key: str) -> str:
-        if api_key != GOOD_KEY:
+    """One good key, and guests. `refusal` is raised for the next request that is let in."""
+
+    def __init__(self) -> None:
+        self.refusal: RelayError | None = None
+        self.denied: set[str] = set()  # scopes
+
+    async def identify(self, credential: Credential) -> Caller:
+        if credential.api_key is None:
+            return Caller(f"guest:{credential.address}")
+        if credential.api_key != GOOD_KEY:
             raise InvalidApiKey("The API key is not known here.")
-        return "key_0000000000000001"
+        return Caller(KEY_ID, "pro", KEY_ID, "default", concurrent=100)
+
+    async def admit(self, credential: Credential, choices: Mapping[Mode, str]) -> Admitted:
+        caller = await self.identify(credential)
+        if self.refusal is not None:
+            raise self.refusal
+        for mode, scope in choices.items():
+            if scope not in self.denied:
+                return Admitted(caller, mode, Allowance(60, 59, timedelta(seconds=1)))
+        raise ScopeDenied("The API key is restricted to other models.")
 
 
 class FakeFrames:

@@ -62,7 +62,7 @@ async def test_what_breaks_inside_stays_inside(world: World, path: str, monkeypa
 @pytest.mark.parametrize(
     ("headers", "caller"),
     [
-        ({}, "guest"),
+        ({}, "guest:127.0.0.1"),
         ({"X-API-Key": GOOD_KEY}, "key_0000000000000001"),
         ({"Authorization": f"Bearer {GOOD_KEY}"}, "key_0000000000000001"),
         ({"Authorization": f"bearer  {GOOD_KEY}"}, "key_0000000000000001"),
