@@ -6,21 +6,24 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from coordinator.api.chat import ChatCompletions, ChatLimits
+from coordinator.api.chat import Calls, ChatLimits
+from coordinator.api.credentials import Origins
+from coordinator.api.endpoints import handlers, routes
 from coordinator.api.failures import Failure, invalid_parameters
 from coordinator.api.front_door import FrontDoor, Handler, internal_failure
 from coordinator.api.hangup import ClientGone
 from coordinator.api.health import health_routes
 from coordinator.api.keeping import Keeper
-from coordinator.api.listing import CHAT_OPERATION, CHAT_PATH, DOCUMENT_PATH
+from coordinator.api.limits import Gate
+from coordinator.api.listing import DOCUMENT_PATH
 from coordinator.api.models import model_routes
-from coordinator.api.openapi import CHAT_EXTRA, CHAT_RESPONSES, document
+from coordinator.api.openapi import document
 from coordinator.api.ports import KeyBook, Relay, Upstreams
 from coordinator.api.tasks import task_routes
 from coordinator.catalogue import Catalogue
@@ -41,14 +44,15 @@ def create_app(
     version: str,
     commit: str,
     limits: ChatLimits | None = None,
+    origins: Origins | None = None,
     lifespan: Lifespan | None = None,
     hot: Mapping[tuple[str, str], Handler] | None = None,
 ) -> FrontDoor:
-    """The ASGI application. `hot`: more handlers that skip the framework, beside chat completions.
+    """The ASGI application. `hot`: more handlers that skip the framework, beside the calls to model servers.
 
     At shutdown, direct calls still to be stored are, before `lifespan` closes anything."""
-    keeper = Keeper(relay)
-    chat = ChatCompletions(relay, keys, catalogue, upstreams, keeper, limits or ChatLimits())
+    keeper, gate = Keeper(relay), Gate(keys, origins or Origins())
+    calls = Calls(relay, gate, catalogue, upstreams, keeper, limits or ChatLimits())
     app = FastAPI(
         title="Relay API",
         version=API_VERSION,
@@ -58,28 +62,11 @@ def create_app(
         lifespan=_with_keeper(keeper, lifespan),
     )
     health = health_routes(relay, version, commit)
-    for router in (chat_routes(chat), task_routes(relay), model_routes(catalogue, relay), health):
+    for router in (routes(calls.answer), task_routes(relay), model_routes(catalogue, relay), health):
         app.include_router(router)
     _answer_failures(app)
     _serve_document(app)
-    return FrontDoor(app, {("POST", CHAT_PATH): chat.answer, **(hot or {})})
-
-
-def chat_routes(chat: ChatCompletions) -> APIRouter:
-    """For the document, and for whatever does not come through the front door."""
-    router = APIRouter(tags=["Chat"])
-
-    @router.post(
-        CHAT_PATH,
-        operation_id=CHAT_OPERATION,
-        responses=CHAT_RESPONSES,
-        openapi_extra=CHAT_EXTRA,
-        summary="Chat completion: synchronous, streamed, or as a task to poll",
-    )
-    async def chat_completions(request: Request) -> Response:
-        return await chat.answer(request.scope, request.receive)
-
-    return router
+    return FrontDoor(app, {**handlers(calls.answer), **(hot or {})})
 
 
 def _with_keeper(keeper: Keeper, lifespan: Lifespan | None) -> Lifespan:

@@ -1,4 +1,4 @@
-"""POST /v2/openai/v1/chat/completions: the endpoint the project was founded on."""
+"""The calls that reach a model server: chat completions, on which the project was founded, and their kin."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from starlette.types import Receive, Scope
 
 from coordinator.api.answers import accepted_body, json_response, with_own_fields
 from coordinator.api.body import DEFAULT_LIMIT, read_body
-from coordinator.api.credentials import caller
 from coordinator.api.failures import Failure
 from coordinator.api.hangup import HangUp
 from coordinator.api.keeping import Keeper
-from coordinator.api.modes import decide
-from coordinator.api.ports import KeyBook, Relay, Upstreams
-from coordinator.api.requests import ChatRequest
+from coordinator.api.limits import Gate
+from coordinator.api.modes import choices
+from coordinator.api.ports import Relay, Upstreams
+from coordinator.api.requests import Asked, RelayRequest
 from coordinator.api.streaming import StreamedAnswer
 from coordinator.catalogue import Catalogue
 from coordinator.errors import RelayError, StoreUnavailable, UpstreamTimeout
@@ -41,24 +41,41 @@ class ChatLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class ChatCompletions:
-    """One request in, one response out; raises RelayError, and ClientGone when nobody is left to answer."""
+class Calls:
+    """One request in, one response out, at every endpoint alike.
+
+    Raises RelayError, and ClientGone when nobody is left to answer.
+    """
 
     relay: Relay
-    keys: KeyBook
+    gate: Gate
     catalogue: Catalogue
     upstreams: Upstreams
     keeper: Keeper
     limits: ChatLimits = field(default_factory=ChatLimits)
 
-    async def answer(self, scope: Scope, receive: Receive) -> Response:
-        who = await caller(scope["headers"], self.keys)
-        chat = ChatRequest.parse(await read_body(scope["headers"], receive, self.limits.body))
-        mode, asked = decide(chat.checked, self.catalogue), chat.checked
-        order = Order(mode, asked.model, chat.forwarded(mode), who, bool(asked.asynchronous))
+    async def answer(self, kind: type[RelayRequest], scope: Scope, receive: Receive) -> Response:
+        who = self.gate.credential(scope)
+        body = await read_body(scope["headers"], receive, self.limits.body)
+        try:
+            sent = Asked.parse(kind, body)
+            possible, asked = choices(sent.checked, self.catalogue), sent.checked
+        except RelayError as error:
+            raise await self.gate.turn_away(who, error) from None
+        admitted = await self.gate.admit(scope, who, possible)
+        mode, caller = admitted.mode, admitted.caller
+        order = Order(
+            mode,
+            asked.model,
+            sent.forwarded(mode),
+            caller.id,
+            bool(asked.asynchronous),
+            asked.endpoint,
+            concurrent=caller.concurrent,
+        )
         if order.asynchronous:
             return await self._accept(order)
-        if asked.stream:
+        if asked.streamed:
             return await self._stream(order, receive)
         run = self._direct if mode == "direct" else self._opengpu
         return await run(order, scope["request_id"], receive)

@@ -9,13 +9,11 @@ from typing import Any, Final
 
 import orjson
 
-from coordinator.api.requests import OpenAIChatRequest
-from coordinator.api.responses import OpenAIChatResponse
+from coordinator.api.endpoints import SERVED, Served
 from coordinator.catalogue import Catalogue, Model
 from coordinator.lifecycle.order import Mode
+from coordinator.protocol.envelope import Endpoint
 
-CHAT_PATH: Final = "/v2/openai/v1/chat/completions"
-CHAT_OPERATION: Final = "openai_chat_completions_v2_openai_v1_chat_completions_post"
 DOCUMENT_PATH: Final = "/v2/openapi-public.json"
 TIERS: Final = ("guest", "basic", "pro", "max")
 _MODES: Final[tuple[Mode, ...]] = ("direct", "opengpu")
@@ -34,19 +32,29 @@ def _by_source(models: list[Model]) -> dict[str, list[dict[str, Any]]]:
 
 def _row(model: Model) -> dict[str, Any]:
     named = {"display_name": model.display_name} if model.display_name else {}
-    row = {"name": model.name, "tag": "text-to-text", "store_output_supported": False, "endpoint": _endpoint(model)}
-    return row | named
+    row = {"name": model.name, "tag": _tag(model), "store_output_supported": False, "endpoint": _endpoint(model)}
+    return row | named | {"endpoints": [served.path for served in _served(model)]}
+
+
+def _tag(model: Model) -> str:
+    return "text-to-embedding" if _served(model)[0].endpoint == "embeddings" else "text-to-text"
+
+
+def _served(model: Model) -> list[Served]:
+    """The endpoints that the model is offered at, the one that is shown as its own first."""
+    return [served for served in SERVED if model.serves(served.endpoint)]
 
 
 def _endpoint(model: Model) -> dict[str, Any]:
+    served = _served(model)[0]
     return {
         "method": "POST",
-        "path": CHAT_PATH,
-        "operation_id": CHAT_OPERATION,
+        "path": served.path,
+        "operation_id": served.operation_id,
         "model_in_body": True,
         "model_default": None,
         "async_default": False,
-        "streams": "direct" in model.modes,
+        "streams": served.streams and "direct" in model.modes,
     }
 
 
@@ -75,6 +83,7 @@ def _exact(amount: Decimal) -> orjson.Fragment:
 
 def model_detail(model: Model, live: set[str]) -> dict[str, Any]:
     """What official clients look up before they send. `live`: the models that some node serves now."""
+    served = _served(model)[0]
     return {
         "name": model.name,
         "display_name": model.display_name,
@@ -82,11 +91,12 @@ def model_detail(model: Model, live: set[str]) -> dict[str, Any]:
         "modes": model.modes,
         "sources": [model.source],
         "endpoint": _endpoint(model),
-        "request_schema": _REQUEST_SCHEMA,
-        "request_schema_url": f"{DOCUMENT_PATH}#/components/schemas/OpenAIChatRequest",
+        "endpoints": [each.path for each in _served(model)],
+        "request_schema": served.request.model_json_schema(),
+        "request_schema_url": f"{DOCUMENT_PATH}#/components/schemas/{served.request.__name__}",
         "request_example": _example(model),
-        "response_schema": _RESPONSE_SCHEMA,
-        "response_schema_url": f"{DOCUMENT_PATH}#/components/schemas/OpenAIChatResponse",
+        "response_schema": served.response.model_json_schema(),
+        "response_schema_url": f"{DOCUMENT_PATH}#/components/schemas/{served.response.__name__}",
         "store_output_supported": False,
         "restricted_tiers": [],
         "pricing": _prices(model),
@@ -96,18 +106,15 @@ def model_detail(model: Model, live: set[str]) -> dict[str, Any]:
 
 
 def _example(model: Model) -> Mapping[str, Any]:
-    return {"model": model.name, "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 64}
+    examples: dict[Endpoint, dict[str, Any]] = {
+        "chat/completions": {"messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 64},
+        "completions": {"prompt": "Once upon a time", "max_tokens": 64},
+        "embeddings": {"input": "Hello!"},
+    }
+    return {"model": model.name, **examples[_served(model)[0].endpoint]}
 
 
 def openai_model(model: Model) -> dict[str, Any]:
     created = int(datetime.combine(model.since, time(), UTC).timestamp())
     owner, _, rest = model.name.partition("/")
     return {"id": model.name, "object": "model", "created": created, "owned_by": owner if rest else "relay"}
-
-
-def _schema(kind: type[OpenAIChatRequest] | type[OpenAIChatResponse]) -> dict[str, Any]:
-    return kind.model_json_schema()
-
-
-_REQUEST_SCHEMA: Final = _schema(OpenAIChatRequest)
-_RESPONSE_SCHEMA: Final = _schema(OpenAIChatResponse)

@@ -1,15 +1,17 @@
-"""Where a request runs. Decided once, before anything runs, and never changed after a failure."""
+"""Where a request may run. The gate takes the first that the caller may use; a failure never changes it."""
 
 from __future__ import annotations
 
-from coordinator.api.requests import OpenAIChatRequest, invalid
+from coordinator.api.requests import GeneratingRequest, RelayRequest, invalid
 from coordinator.catalogue import Catalogue, Model
 from coordinator.errors import ModelNotAvailable, ModelNotFound
 from coordinator.lifecycle.order import Mode
 
 
-def decide(request: OpenAIChatRequest, catalogue: Catalogue) -> Mode:
-    """`auto` is direct where the model is offered there, else opengpu.
+def choices(request: RelayRequest, catalogue: Catalogue) -> dict[Mode, str]:
+    """The modes that the request may run in, the preferred one first, each with its scope.
+
+    `auto` is direct where the model is offered there and the caller may use it there, else opengpu.
 
     Raises InvalidRequest (400) for what is well-formed but impossible, ModelNotFound, ModelNotAvailable.
     """
@@ -17,28 +19,34 @@ def decide(request: OpenAIChatRequest, catalogue: Catalogue) -> Mode:
     model = catalogue.models.get(request.model)
     if model is None:
         raise ModelNotFound("model: this relay has no such model. GET /v2/models lists those it has.")
-    mode = _mode(request.mode or "auto", model)
-    if request.stream and mode == "opengpu":
-        raise _no_stream("this model runs in opengpu mode alone, which does not stream; set stream to false")
-    return mode
+    if not model.serves(request.endpoint):
+        offered = " and ".join(model.endpoints)
+        raise ModelNotAvailable(f"model: not offered at /{request.endpoint}, but for {offered}.")
+    modes = _modes(request.mode or "auto", model)
+    if request.streamed:
+        modes = [mode for mode in modes if mode == "direct"]
+        if not modes:
+            raise _no_stream("this model runs in opengpu mode alone, which does not stream; set stream to false")
+    return {mode: model.scope(mode) for mode in modes}
 
 
-def _mode(wanted: str, model: Model) -> Mode:
+def _modes(wanted: str, model: Model) -> list[Mode]:
     if wanted == "auto":
-        return "direct" if "direct" in model.modes else "opengpu"
+        return sorted(model.modes)  # direct comes first
     mode: Mode = "direct" if wanted == "direct" else "opengpu"
     if mode not in model.modes:
         offered = " and ".join(model.modes)
         raise ModelNotAvailable(f"mode: the model is not offered in {mode} mode, but in {offered}.")
-    return mode
+    return [mode]
 
 
-def _refuse_the_impossible(request: OpenAIChatRequest) -> None:
-    if request.stream and request.asynchronous:
+def _refuse_the_impossible(request: RelayRequest) -> None:
+    if request.streamed and request.asynchronous:
         raise _no_stream("cannot be combined with async; leave one of the two out")
-    if request.stream and request.mode == "opengpu":
+    if request.streamed and request.mode == "opengpu":
         raise _no_stream("is not possible with mode opengpu; use mode direct, or set stream to false")
-    if request.stream_options is not None and not request.stream:
+    options = request.stream_options if isinstance(request, GeneratingRequest) else None
+    if options is not None and not request.streamed:
         raise invalid("stream_options", "needs_stream", "is allowed with stream: true alone", status=400)
     if request.webhook_url is not None:
         message = "this relay does not deliver webhooks yet; leave it out and poll the task"

@@ -1,4 +1,4 @@
-"""/v2/openapi-public.json: the document FastAPI builds, with what the raw chat endpoint can't say of itself."""
+"""/v2/openapi-public.json: the document FastAPI builds, with what the raw endpoints can't say of themselves."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
+from coordinator.api.completions import OpenAICompletionRequest
+from coordinator.api.embeddings import OpenAIEmbeddingRequest
 from coordinator.api.requests import OpenAIChatRequest
-from coordinator.api.responses import AsyncTaskAccepted, Failed, OpenAIChatResponse, StreamFailed
+from coordinator.api.responses import AsyncTaskAccepted, Failed, StreamFailed
 
 _REF: Final = "#/components/schemas/"
+_REQUESTS: Final = (OpenAIChatRequest, OpenAICompletionRequest, OpenAIEmbeddingRequest)
 _SECURITY: Final = {
     "ApiKeyHeader": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     "BearerAuth": {"type": "http", "scheme": "bearer"},
@@ -46,23 +50,32 @@ def _header(name: str, title: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "schema": schema}
 
 
-# What the decorator of the endpoint takes; 4xx and 5xx beside the published 200, 202 and 422.
-CHAT_EXTRA: Final[dict[str, Any]] = {
-    "parameters": [_header("x-api-key", "X-Api-Key"), _header("authorization", "Authorization")],
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": {"$ref": f"{_REF}OpenAIChatRequest"}}},
-    },
-}
 _FAILURES: Final = (401, 403, 404, 413, 500)
 _STREAM_FAILURES: Final = (400, 429, 502, 503, 504)
-CHAT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"model": OpenAIChatResponse, "description": "200"},
-    202: {"model": AsyncTaskAccepted, "description": "202"},
-    422: {"description": "422", "content": {"application/json": {"schema": {"$ref": f"{_REF}HTTPValidationError"}}}},
-    **{status: {"model": Failed} for status in _FAILURES},
-    **{status: {"model": Failed | StreamFailed} for status in _STREAM_FAILURES},
+_INVALID: Final = {
+    "description": "422",
+    "content": {"application/json": {"schema": {"$ref": f"{_REF}HTTPValidationError"}}},
 }
+
+
+def request_extra(request: type[BaseModel]) -> dict[str, Any]:
+    """What the decorator of an endpoint takes whose request is read as raw bytes."""
+    schema = {"$ref": f"{_REF}{request.__name__}"}
+    return {
+        "parameters": [_header("x-api-key", "X-Api-Key"), _header("authorization", "Authorization")],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+    }
+
+
+def responses_of(response: type[BaseModel], *, streams: bool) -> dict[int | str, dict[str, Any]]:
+    """4xx and 5xx beside the published 200, 202 and 422."""
+    return {
+        200: {"model": response, "description": "200"},
+        202: {"model": AsyncTaskAccepted, "description": "202"},
+        422: _INVALID,
+        **{status: {"model": Failed} for status in _FAILURES},
+        **{status: {"model": Failed | StreamFailed if streams else Failed} for status in _STREAM_FAILURES},
+    }
 
 
 def document(app: FastAPI) -> dict[str, Any]:
@@ -70,7 +83,8 @@ def document(app: FastAPI) -> dict[str, Any]:
     built = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     schemas = built["components"]["schemas"]
     schemas |= _VALIDATION
-    schemas["OpenAIChatRequest"] = OpenAIChatRequest.model_json_schema(ref_template=_REF + "{model}")
+    for request in _REQUESTS:
+        schemas[request.__name__] = request.model_json_schema(ref_template=_REF + "{model}")
     built["components"]["securitySchemes"] = _SECURITY
     built["security"] = [{name: []} for name in _SECURITY]
     return built

@@ -188,15 +188,6 @@ class Asked(Generic[Checked]):
             raise invalid("body", "nested_too_deep", "JSON nested deeper than 250 levels is not accepted") from None
 
 
-class ChatRequest(Asked[OpenAIChatRequest]):
-    """For the moment."""
-
-    @classmethod
-    def parse(cls, body: bytes) -> ChatRequest:  # type: ignore[override]
-        asked = Asked.parse(OpenAIChatRequest, body)
-        return cls(asked.checked, asked.fields)
-
-
 def invalid(field: str, kind: str, message: str, *, status: int = 422) -> InvalidRequest:
     """A refusal of one field, in the form of FastAPI's list when it is a 422."""
     location = ["body"] if field == "body" else ["body", field]

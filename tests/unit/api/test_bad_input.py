@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.api.requests import ChatRequest, OpenAIChatRequest
+from coordinator.api.requests import Asked, OpenAIChatRequest
 from coordinator.errors import InvalidRequest
 from tests.unit.api.conftest import CHAT, World, asking
 
@@ -135,7 +135,7 @@ def test_fuzzed_bodies_are_requests_or_refusals(body: bytes) -> None:
     """Never another exception (which would be a 500), never the input in the refusal."""
     told = ""
     try:
-        ChatRequest.parse(body).forwarded("direct")
+        Asked.parse(OpenAIChatRequest, body).forwarded("direct")
     except InvalidRequest as error:
         told = error.message + json.dumps(error.details)
     assert SECRET not in told
