@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, cast
 
 from redis.asyncio import Redis
@@ -14,6 +14,7 @@ from coordinator.errors import (
     CredentialNotPermitted,
     IdempotencyInProgress,
     ProviderUnavailable,
+    RateLimited,
     RelayError,
     TaskCanceled,
     TaskExpired,
@@ -29,6 +30,8 @@ from coordinator.store.scripts import Scripts, milliseconds, texts, unavailable
 from coordinator.store.views import LISTED, PROVEN, SHOWN, Row, fields, moment, view
 
 _CANCELED = "The task was cancelled."
+# Nobody knows when one of the caller's tasks will end.
+_BUSY = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,10 @@ class TaskStore:
         self._redis, self._scripts, self._policy = redis, scripts, policy
 
     async def submit(self, task_id: TaskId, order: Order, commitment: Commitment | None) -> TaskView:
-        """Durable when it returns (appendfsync always). Raises ProviderUnavailable, CapacityExhausted."""
+        """Durable when it returns (appendfsync always).
+
+        Raises ProviderUnavailable, CapacityExhausted, RateLimited (too many unfinished), IdempotencyInProgress.
+        """
         links = (
             (commitment.salt, commitment.task_key, commitment.request_hash, commitment.task_address)
             if commitment
@@ -54,7 +60,7 @@ class TaskStore:
         timeout = milliseconds(self._policy.task_timeout)
         what, now_ms = await self._scripts.call(
             "submit", task_id, order.mode, order.model, order.caller, order.request, *links, timeout, order.endpoint,
-            *_claim(order),
+            *_claim(order), "" if order.concurrent is None else order.concurrent,
         )  # fmt: skip
         if what == b"no_node":
             raise ProviderUnavailable(
@@ -62,6 +68,9 @@ class TaskStore:
             )
         if what == b"full":
             raise CapacityExhausted(f"The line for the model {order.model!r} is full. Try again later.")
+        if what == b"busy":
+            message = f"{order.concurrent} of your tasks have not ended yet, as many as you may have at a time."
+            raise RateLimited(message, retry_after=_BUSY)
         if what == b"exists":
             return await self.read(task_id)
         if what == b"superseded":

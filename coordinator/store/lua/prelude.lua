@@ -14,6 +14,7 @@
 -- relay:free:{model}    zset   those of them with a free slot -> load (held / slots)
 -- relay:record:{id}     hash   what the chain has to hold of the task; relay:outbox:open, relay:outbox:settle zset
 -- relay:tasks:{key}     zset   a key's own tasks -> created_ms; expired ones leave it as new ones come
+-- relay:open:{caller}   set    a caller's unfinished tasks; their count against what it may have at a time
 -- relay:idem:{caller}:{sha256 of Idempotency-Key}  hash  see idem_claim.lua
 -- relay:chain_head      string the newest block that the chain writer has seen
 -- broker:{node}:node.{node}    list  the node's Celery queue
@@ -207,12 +208,13 @@ end
 
 -- Ends a task: nothing of it is left in lines; it expires by policy, leaves a tombstone, and its record goes to the outbox.
 local function end_task(id, state)
-  local t = redis.call('HMGET', task(id), 'mode', 'model')
+  local t = redis.call('HMGET', task(id), 'mode', 'model', 'caller')
   move(id, state)
   redis.call('HSET', task(id), 'ended_ms', int(NOW))
   redis.call('EXPIRE', task(id), POLICY.result_ttl)
   redis.call('SET', 'relay:gone:' .. id, '1', 'EX', POLICY.result_ttl + POLICY.tombstone_ttl)
   redis.call('ZREM', 'relay:deadlines', id)
+  redis.call('SREM', 'relay:open:' .. t[3], id)
   if t[1] == 'opengpu' then
     leave_line(id, t[2])
     redis.call('HSET', 'relay:record:' .. id, 'settlement', 'pending', 'outcome', state)

@@ -1,9 +1,11 @@
 -- Admits a task: stored, in the outbox, and given to a node or put into the line, in one step.
--- arg: id mode model caller request salt task_key request_hash task_address task_timeout_ms endpoint claim token
+-- arg: id mode model caller request salt task_key request_hash task_address task_timeout_ms endpoint claim token concurrent
 -- Returns {what, now_ms}: assigned | waiting | exists (a repeated submit changes nothing) | no_node | full | superseded
+--   | busy (the caller has `concurrent` unfinished tasks already; '' for any number)
 local id, mode, model = arg(1), arg(2), arg(3)
 if redis.call('EXISTS', task(id)) == 1 then return {'exists', int(NOW)} end
 if not holds(arg(12), arg(13)) then return {'superseded', int(NOW)} end
+if arg(14) ~= '' and redis.call('SCARD', 'relay:open:' .. arg(4)) >= tonumber(arg(14)) then return {'busy', int(NOW)} end
 if mode == 'opengpu' then
   if redis.call('SCARD', 'relay:serving:' .. model) == 0 then return {'no_node', int(NOW)} end
   if redis.call('ZCARD', 'relay:line:' .. model) >= POLICY.line then return {'full', int(NOW)} end
@@ -14,6 +16,7 @@ local deadline = int(NOW + tonumber(arg(10)))
 redis.call('HSET', task(id), 'state', 'waiting', 'mode', mode, 'model', model, 'caller', arg(4), 'request', arg(5),
   'endpoint', arg(11), 'order', order, 'created_ms', int(NOW), 'deadline_ms', deadline, 'attempt', '0', 'tries', '0')
 redis.call('ZADD', 'relay:deadlines', deadline, id)
+redis.call('SADD', 'relay:open:' .. arg(4), id)
 list_task(id, arg(4), int(NOW))
 if mode == 'direct' then
   redis.call('ZADD', 'relay:line-direct', order, id)
