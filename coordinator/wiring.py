@@ -32,6 +32,7 @@ from coordinator.store import space as space_store
 from coordinator.store.acl import BrokerUsers
 from coordinator.store.connection import broker_address, connect
 from coordinator.store.direct import DirectLine
+from coordinator.store.idempotency import IdempotencyClaims
 from coordinator.store.keybook import KeyBook
 from coordinator.store.nodes import NodeStore
 from coordinator.store.outbox import RedisOutbox
@@ -64,7 +65,8 @@ def build_api(settings: Settings) -> ASGIApp:
         policy,
     )
     runner = DirectRunner(DirectLine(scripts, signals), upstreams, slots=_DIRECT_SLOTS, renew_every=policy.lease / 3)
-    background = (signals.run, Sweeper(tasks, policy.sweep_every).run, runner.run)
+    claims = IdempotencyClaims(scripts, signals)
+    background = (signals.run, claims.run, Sweeper(tasks, policy.sweep_every).run, runner.run)
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
@@ -81,6 +83,7 @@ def build_api(settings: Settings) -> ASGIApp:
     return create_app(
         relay,
         KeyBook(redis, catalogue.tiers),
+        claims,
         catalogue,
         upstreams,
         version=version("opengpu-relay"),

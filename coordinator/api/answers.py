@@ -9,7 +9,8 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response
 
-from coordinator.lifecycle.task import TaskView
+from coordinator.lifecycle.task import TaskPage, TaskView
+from coordinator.protocol.ids import TaskId
 
 _OWN: Final = ("task_id", "task_address", "mode")
 _OWN_KEYS: Final = tuple(f'"{name}"'.encode() for name in _OWN)
@@ -38,20 +39,33 @@ def _without_own_fields(answer: bytes) -> bytes:
     return orjson.dumps({name: value for name, value in fields.items() if name not in _OWN})
 
 
-def accepted_body(view: TaskView) -> bytes:
+def accepted_body(task_id: TaskId) -> bytes:
     """The 202 of an asynchronous call. Official clients want the first three as strings, and `queued`."""
     return orjson.dumps(
         {
-            "task_id": view.task_id,
+            "task_id": task_id,
             "status": "queued",
-            "poll_url": f"/v2/tasks/{view.task_id}",
-            "message": f"The task is accepted. Poll /v2/tasks/{view.task_id} until its status is completed or failed.",
+            "poll_url": f"/v2/tasks/{task_id}",
+            "message": f"The task is accepted. Poll /v2/tasks/{task_id} until its status is completed or failed.",
         }
     )
 
 
 def poll_body(view: TaskView) -> bytes:
     """The body of GET /v2/tasks/{id}; `result` is the model server's answer byte for byte."""
+    return orjson.dumps(_poll_fields(view))
+
+
+def list_body(page: TaskPage, limit: int) -> bytes:
+    """The body of GET /v2/tasks: what the poll says of each, but for the result."""
+    rows = [_poll_fields(view) for view in page.tasks]
+    for row in rows:
+        del row["result"]
+    more = {"limit": limit, "has_more": page.cursor is not None, "next_cursor": page.cursor}
+    return orjson.dumps({"tasks": rows, **more})
+
+
+def _poll_fields(view: TaskView) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "task_id": view.task_id,
         "status": view.status,
@@ -65,11 +79,13 @@ def poll_body(view: TaskView) -> bytes:
         "node": view.node,
         "attempts": view.attempt,
         "receipt": view.receipt.model_dump(mode="json") if view.receipt is not None else None,
+        "queue": view.queue,
+        "chain": view.chain,
     }
     if view.status == "failed":
         message = view.error_message or view.error_code
         fields |= {"error": message, "error_code": view.error_code, "error_detail": message}
-    return orjson.dumps(fields)
+    return fields
 
 
 def _timestamp(moment: datetime) -> str:

@@ -19,12 +19,13 @@ from coordinator.api.failures import Failure, invalid_parameters
 from coordinator.api.front_door import FrontDoor, Handler, internal_failure
 from coordinator.api.hangup import ClientGone
 from coordinator.api.health import health_routes
+from coordinator.api.idempotency import Once
 from coordinator.api.keeping import Keeper
 from coordinator.api.limits import Gate
 from coordinator.api.listing import DOCUMENT_PATH
 from coordinator.api.models import model_routes
 from coordinator.api.openapi import document
-from coordinator.api.ports import KeyBook, Relay, Upstreams
+from coordinator.api.ports import Claims, KeyBook, Relay, Upstreams
 from coordinator.api.tasks import task_routes
 from coordinator.catalogue import Catalogue
 from coordinator.errors import RelayError
@@ -38,6 +39,7 @@ _DESCRIPTION: Final = "An OpenAI-compatible relay over a network of independent 
 def create_app(
     relay: Relay,
     keys: KeyBook,
+    claims: Claims,
     catalogue: Catalogue,
     upstreams: Upstreams,
     *,
@@ -52,7 +54,7 @@ def create_app(
 
     At shutdown, direct calls still to be stored are, before `lifespan` closes anything."""
     keeper, gate = Keeper(relay), Gate(keys, origins or Origins())
-    calls = Calls(relay, gate, catalogue, upstreams, keeper, limits or ChatLimits())
+    calls = Calls(relay, gate, catalogue, upstreams, keeper, Once(claims), limits or ChatLimits())
     app = FastAPI(
         title="Relay API",
         version=API_VERSION,
@@ -62,7 +64,7 @@ def create_app(
         lifespan=_with_keeper(keeper, lifespan),
     )
     health = health_routes(relay, version, commit)
-    for router in (routes(calls.answer), task_routes(relay), model_routes(catalogue, relay), health):
+    for router in (routes(calls.answer), task_routes(relay, gate), model_routes(catalogue, relay), health):
         app.include_router(router)
     _answer_failures(app)
     _serve_document(app)

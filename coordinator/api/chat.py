@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from starlette.responses import Response
@@ -15,6 +16,7 @@ from coordinator.api.answers import accepted_body, json_response, with_own_field
 from coordinator.api.body import DEFAULT_LIMIT, read_body
 from coordinator.api.failures import Failure
 from coordinator.api.hangup import HangUp
+from coordinator.api.idempotency import Once, ask, idempotency_key
 from coordinator.api.keeping import Keeper
 from coordinator.api.limits import Gate
 from coordinator.api.modes import choices
@@ -52,12 +54,14 @@ class Calls:
     catalogue: Catalogue
     upstreams: Upstreams
     keeper: Keeper
+    once: Once
     limits: ChatLimits = field(default_factory=ChatLimits)
 
     async def answer(self, kind: type[RelayRequest], scope: Scope, receive: Receive) -> Response:
         who = self.gate.credential(scope)
         body = await read_body(scope["headers"], receive, self.limits.body)
         try:
+            key = idempotency_key(scope["headers"])
             sent = Asked.parse(kind, body)
             possible, asked = choices(sent.checked, self.catalogue), sent.checked
         except RelayError as error:
@@ -73,16 +77,26 @@ class Calls:
             asked.endpoint,
             concurrent=caller.concurrent,
         )
-        if order.asynchronous:
-            return await self._accept(order)
         if asked.streamed:
             return await self._stream(order, receive)
-        run = self._direct if mode == "direct" else self._opengpu
-        return await run(order, scope["request_id"], receive)
+        run = partial(self._run, scope["request_id"], receive)
+        if key is None:
+            return await run(order, new_task_id(mode))
+        replay = partial(self._replay, scope["request_id"], receive, order)
+        return await self.once.answer(ask(key, scope["path"], body, order), order, receive, run, replay)
 
-    async def _accept(self, order: Order) -> Response:
-        view = await self.relay.submit(order)
-        return json_response(accepted_body(view), status=202, headers={TASK_HEADER: view.task_id})
+    async def _run(self, request_id: str, receive: Receive, order: Order, task_id: TaskId) -> Response:
+        if order.asynchronous:
+            await self.relay.submit(order, task_id)
+            return _accepted(task_id)
+        if order.mode == "direct":
+            return await self._direct(request_id, receive, order, task_id)
+        await self.relay.submit(order, task_id)
+        return await self._result(request_id, receive, task_id)
+
+    async def _replay(self, request_id: str, receive: Receive, order: Order, task_id: TaskId) -> Response:
+        """What the first request with the Idempotency-Key was told, or is going to be."""
+        return _accepted(task_id) if order.asynchronous else await self._result(request_id, receive, task_id)
 
     async def _stream(self, order: Order, receive: Receive) -> Response:
         try:
@@ -92,20 +106,21 @@ class Calls:
             return Failure.of(error).stream_response()
         return StreamedAnswer(frames)
 
-    async def _direct(self, order: Order, request_id: str, receive: Receive) -> Response:
-        task_id, started_at = new_task_id("direct"), datetime.now(UTC)
+    async def _direct(self, request_id: str, receive: Receive, order: Order, task_id: TaskId) -> Response:
+        started_at = datetime.now(UTC)
         headers: dict[str, str] = {TASK_HEADER: task_id}
+        keep = self.keeper.keep_first if order.claim else self.keeper.keep
         try:
             async with HangUp(receive):
                 answer = await self.upstreams.complete(order.model, order.request, order.endpoint)
         except RelayError as error:
-            await self.keeper.keep(task_id, order, started_at, error)
+            await keep(task_id, order, started_at, error)
             return Failure.of(error).response(request_id, headers=headers)
-        await self.keeper.keep(task_id, order, started_at, answer)
+        await keep(task_id, order, started_at, answer)
         return json_response(with_own_fields(answer, task_id, None, "direct"), headers=headers)
 
-    async def _opengpu(self, order: Order, request_id: str, receive: Receive) -> Response:
-        task_id = (await self.relay.submit(order)).task_id
+    async def _result(self, request_id: str, receive: Receive, task_id: TaskId) -> Response:
+        """Of a task that is in the store."""
         headers: dict[str, str] = {TASK_HEADER: task_id}
         try:
             async with HangUp(receive):  # the task lives on without its client
@@ -114,7 +129,7 @@ class Calls:
             return Failure.of(error).response(request_id, headers=headers)
         if view.answer is None:
             return Failure.of_task(view).response(request_id, headers=headers)
-        body = with_own_fields(view.answer, task_id, view.task_address, "opengpu")
+        body = with_own_fields(view.answer, task_id, view.task_address, view.mode)
         return json_response(body, headers=headers)
 
     async def _ended(self, task_id: TaskId) -> TaskView:
@@ -129,3 +144,7 @@ class Calls:
             if view.terminal:
                 return view
         raise UpstreamTimeout(f"The task has not ended in time and goes on: poll /v2/tasks/{task_id}")
+
+
+def _accepted(task_id: TaskId) -> Response:
+    return json_response(accepted_body(task_id), status=202, headers={TASK_HEADER: task_id})

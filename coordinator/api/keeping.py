@@ -34,6 +34,18 @@ class Keeper:
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
 
+    async def keep_first(
+        self, task_id: TaskId, order: Order, started_at: datetime, outcome: bytes | RelayError
+    ) -> None:
+        """Before it is answered, so that a retry with the same Idempotency-Key gets this answer and no other.
+
+        Raises IdempotencyInProgress when another request has taken over. A store that is down is not waited for.
+        """
+        try:
+            await self._relay.keep(task_id, order, started_at, outcome)
+        except StoreUnavailable:
+            await self.keep(task_id, order, started_at, outcome)
+
     async def drain(self) -> None:
         """Returns when everything is written, or given up."""
         while self._pending:

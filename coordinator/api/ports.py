@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 from coordinator.errors import RelayError
 from coordinator.lifecycle.caller import Admitted, Caller, Credential
-from coordinator.lifecycle.order import Mode, Order
-from coordinator.lifecycle.task import TaskView
+from coordinator.lifecycle.idempotency import Ask, Turn
+from coordinator.lifecycle.order import Claim, Mode, Order
+from coordinator.lifecycle.task import TaskPage, TaskView
 from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.ids import TaskId
 
@@ -17,12 +18,23 @@ from coordinator.protocol.ids import TaskId
 class Relay(Protocol):
     """Tasks, whatever mode they are in. Every method may raise StoreUnavailable."""
 
-    async def submit(self, order: Order) -> TaskView:
-        """Durable when it returns. Raises ProviderUnavailable or CapacityExhausted for what would wait for nothing."""
+    async def submit(self, order: Order, task_id: TaskId | None = None) -> TaskView:
+        """Durable when it returns. Raises ProviderUnavailable or CapacityExhausted for what would wait for nothing.
+
+        With a `task_id` that is there already, that task. Raises IdempotencyInProgress when the claim was lost.
+        """
         ...
 
     async def read(self, task_id: TaskId) -> TaskView:
         """Raises TaskNotFound, or TaskExpired for an id that once was."""
+        ...
+
+    async def listed(self, caller: str, after: TaskId | None, limit: int) -> TaskPage:
+        """The tasks of a key, newest first. Raises TaskNotFound when `after` is none of them."""
+        ...
+
+    async def cancel(self, task_id: TaskId, caller: str) -> TaskView:
+        """The task as it stands then. Raises as read, and CredentialNotPermitted for another key's task."""
         ...
 
     async def wait(self, task_id: TaskId, timeout: timedelta) -> TaskView:
@@ -34,7 +46,10 @@ class Relay(Protocol):
         ...
 
     async def keep(self, task_id: TaskId, order: Order, started_at: datetime, outcome: bytes | RelayError) -> None:
-        """Stores a synchronous direct call that has ended, so that it can be polled like any task."""
+        """Stores a synchronous direct call that has ended, so that it can be polled like any task.
+
+        Raises IdempotencyInProgress when the claim was lost.
+        """
         ...
 
     async def opengpu_models(self) -> set[str]:
@@ -58,6 +73,26 @@ class KeyBook(Protocol):
 
         Raises ScopeDenied, ModelNotAvailable, RateLimited; then nothing was counted.
         """
+        ...
+
+
+class Claims(Protocol):
+    """Idempotency-Keys. Every method with a round trip may raise StoreUnavailable."""
+
+    async def claim(self, ask: Ask, joined: TaskId | None = None) -> Turn:
+        """Whether it is this request's to run. `joined`: a direct call it has waited for, whose end is its answer."""
+        ...
+
+    def settle(self, claim: Claim) -> None:
+        """There is a task, and the claim needs no more keeping alive."""
+        ...
+
+    async def release(self, claim: Claim, *, doubt: bool) -> None:
+        """Nothing came of it: a retry may try. `doubt`: the store did not answer, so something may have."""
+        ...
+
+    async def ended(self, task_id: TaskId, timeout: timedelta) -> None:
+        """Returns when a direct call may have ended, or when time is up."""
         ...
 
 

@@ -44,8 +44,27 @@ class TaskReceipt(BaseModel):
     finished_at_ms: int
 
 
-class TaskStatus(BaseModel):
-    """A task as it stands. `result` is the whole completion; `error_code` and `error_detail` are there on failure."""
+class TaskPlace(BaseModel):
+    """Of a queued task. `position` is 1 for the first in its model's line, and 0 once a node has it.
+
+    `waiting_for`: `slot` (all who serve the model are busy), `node` (nobody serves it now), `start` (about to begin).
+    """
+
+    position: int = Field(ge=0)
+    waiting_for: Literal["slot", "node", "start"]
+
+
+class TaskChain(BaseModel):
+    """Of an ended opengpu task: where its settlement stands. `confirmations` is 0 until it is in a block."""
+
+    status: Literal["pending", "sent", "confirmed", "failed"]
+    tx_hash: str | None
+    block_number: int | None
+    confirmations: int = Field(ge=0)
+
+
+class TaskRow(BaseModel):
+    """A task as it stands, without its result. `error_code` and `error_detail` are there on failure."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -56,13 +75,29 @@ class TaskStatus(BaseModel):
     mode: Literal["direct", "opengpu"]
     model: str
     created_at: str
-    result: Json | None
     error: str | None
     error_code: str | None = None
     error_detail: str | None = None
     node: str | None
     attempts: int
     receipt: TaskReceipt | None
+    queue: TaskPlace | None
+    chain: TaskChain | None
+
+
+class TaskStatus(TaskRow):
+    """A task as it stands. `result` is the whole completion; `error_code` and `error_detail` are there on failure."""
+
+    result: Json | None
+
+
+class TaskList(BaseModel):
+    """A key's tasks, newest first; those whose results have expired are left out."""
+
+    tasks: list[TaskRow]
+    limit: int
+    has_more: bool
+    next_cursor: str | None
 
 
 class TaskProof(BaseModel):

@@ -35,8 +35,8 @@ class Relay:
 
         A synchronous order must be waited for, by `wait`. With a `task_id`, a repetition finds the task.
 
-        Raises ProviderUnavailable, CapacityExhausted, IdempotencyInProgress, StoreUnavailable; nothing was accepted then
-        (StoreUnavailable: or nobody knows).
+        Raises ProviderUnavailable, CapacityExhausted, IdempotencyInProgress: nothing was accepted then; and
+        StoreUnavailable: nobody knows.
         """
         task_id = task_id or new_task_id(order.mode)
         commitment = await self._commit(task_id, order.request) if order.mode == "opengpu" else None

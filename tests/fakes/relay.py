@@ -8,10 +8,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from coordinator.errors import InvalidApiKey, RelayError, ScopeDenied, TaskExpired, TaskNotFound
+from coordinator.errors import (
+    CredentialNotPermitted,
+    InvalidApiKey,
+    RelayError,
+    ScopeDenied,
+    TaskCanceled,
+    TaskExpired,
+    TaskNotFound,
+)
 from coordinator.lifecycle.caller import Admitted, Allowance, Caller, Credential
-from coordinator.lifecycle.order import Mode, Order
-from coordinator.lifecycle.task import TaskState, TaskView
+from coordinator.lifecycle.idempotency import Ask, Turn, What
+from coordinator.lifecycle.order import Claim, Mode, Order
+from coordinator.lifecycle.task import TaskPage, TaskState, TaskView
 from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.ids import TaskId, new_task_id
 from tests.fakes.upstream import ANSWER
@@ -29,6 +38,8 @@ class FakeRelay:
         self.orders: list[Order] = []
         self.kept: list[tuple[TaskId, Order, bytes | RelayError]] = []
         self.expired: set[TaskId] = set()
+        self.owners: dict[TaskId, str] = {}
+        self.listings: list[tuple[str, TaskId | None, int]] = []
         self.failing: RelayError | None = None
         self.live: set[str] = set()
         self.is_ready = True
@@ -37,12 +48,14 @@ class FakeRelay:
         self.patience: timedelta | None = None  # waits no longer than this, whatever it is asked for
         self._changed = asyncio.Condition()
 
-    async def submit(self, order: Order) -> TaskView:
+    async def submit(self, order: Order, task_id: TaskId | None = None) -> TaskView:
         self._raise()
         self.orders.append(order)
         now = datetime.now(UTC)
         address = ADDRESS if order.mode == "opengpu" else None
-        view = TaskView(new_task_id(order.mode), TaskState.WAITING, order.mode, order.model, now, now, None, address)
+        view = TaskView(
+            task_id or new_task_id(order.mode), TaskState.WAITING, order.mode, order.model, now, now, None, address
+        )
         self.tasks[view.task_id] = view
         if self.at_once is not None:
             await self.end(view.task_id, self.at_once)
@@ -66,6 +79,19 @@ class FakeRelay:
             raise TaskExpired("The task has expired.")
         if task_id not in self.tasks:
             raise TaskNotFound("No task has this id.")
+        return self.tasks[task_id]
+
+    async def listed(self, caller: str, after: TaskId | None, limit: int) -> TaskPage:
+        self._raise()
+        self.listings.append((caller, after, limit))
+        return TaskPage(list(self.tasks.values())[:limit], None)
+
+    async def cancel(self, task_id: TaskId, caller: str) -> TaskView:
+        view = await self.read(task_id)
+        if self.owners.get(task_id, caller) != caller:
+            raise CredentialNotPermitted("The task belongs to a key.")
+        if not view.terminal:
+            await self.end(task_id, TaskCanceled("The task was cancelled."))
         return self.tasks[task_id]
 
     async def wait(self, task_id: TaskId, timeout: timedelta) -> TaskView:
@@ -97,6 +123,31 @@ class FakeRelay:
     def _raise(self) -> None:
         if self.failing is not None:
             raise self.failing
+
+
+class FakeClaims:
+    """Says what the test puts into `turns`, else that every key is fresh."""
+
+    def __init__(self) -> None:
+        self.turns: list[tuple[What, TaskId]] = []
+        self.asked: list[tuple[Ask, TaskId | None]] = []
+        self.settled: list[Claim] = []
+        self.released: list[bool] = []
+        self.ending = asyncio.Event()
+
+    async def claim(self, ask: Ask, joined: TaskId | None = None) -> Turn:
+        self.asked.append((ask, joined))
+        what, task_id = self.turns.pop(0) if self.turns else ("fresh", ask.task_id)
+        return Turn(what, task_id, Claim("relay:idem:fake", ask.token))
+
+    def settle(self, claim: Claim) -> None:
+        self.settled.append(claim)
+
+    async def release(self, claim: Claim, *, doubt: bool) -> None:
+        self.released.append(doubt)
+
+    async def ended(self, task_id: TaskId, timeout: timedelta) -> None:
+        await self.ending.wait()
 
 
 class FakeKeyBook:

@@ -13,7 +13,7 @@ from openai import AsyncOpenAI
 from coordinator.api.app import create_app
 from coordinator.catalogue import parse
 from coordinator.upstream.pool import UpstreamPool
-from tests.fakes.relay import GOOD_KEY, FakeKeyBook, FakeRelay
+from tests.fakes.relay import GOOD_KEY, FakeClaims, FakeKeyBook, FakeRelay
 from tests.fakes.upstream import FakeUpstream
 
 MODEL = "relay/tiny-chat"
@@ -40,7 +40,7 @@ async def served() -> AsyncIterator[Served]:
         one = {"name": "one", "base_url": upstream.base_url, "models": {MODEL: "own-name"}}
         catalogue = parse({"models": [model], "upstreams": [one]}, {})
         pool = UpstreamPool(catalogue.upstreams)
-        app = create_app(relay, FakeKeyBook(), catalogue, pool, version="1", commit="c")
+        app = create_app(relay, FakeKeyBook(), FakeClaims(), catalogue, pool, version="1", commit="c")
         # uvicorn opens the port itself, as in production: asyncio sets TCP_NODELAY on no socket that was handed in
         settings = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=1)
         server = uvicorn.Server(settings)

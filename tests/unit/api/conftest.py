@@ -12,7 +12,7 @@ import pytest
 from coordinator.api.app import create_app
 from coordinator.api.front_door import FrontDoor
 from coordinator.catalogue import Catalogue, parse
-from tests.fakes.relay import FakeKeyBook, FakeRelay, FakeUpstreams
+from tests.fakes.relay import FakeClaims, FakeKeyBook, FakeRelay, FakeUpstreams
 from tests.fakes.upstream import ANSWER
 
 CHAT = "/v2/openai/v1/chat/completions"
@@ -45,6 +45,7 @@ def asking(**fields: Any) -> dict[str, Any]:
 class World:
     relay: FakeRelay
     upstreams: FakeUpstreams
+    claims: FakeClaims
     app: FrontDoor
     client: httpx.AsyncClient
 
@@ -68,16 +69,17 @@ class Stand:
 
 
 @pytest.fixture(scope="session")
-def standing() -> tuple[FrontDoor, Stand, Stand]:
-    relay, upstreams = Stand(), Stand()
-    return create_app(relay, FakeKeyBook(), catalogue(), upstreams, version="1.2.3", commit="abc"), relay, upstreams
+def standing() -> tuple[FrontDoor, Stand, Stand, Stand]:
+    relay, upstreams, claims = Stand(), Stand(), Stand()
+    app = create_app(relay, FakeKeyBook(), claims, catalogue(), upstreams, version="1.2.3", commit="abc")
+    return app, relay, upstreams, claims
 
 
 @pytest.fixture
-async def world(standing: tuple[FrontDoor, Stand, Stand]) -> AsyncIterator[World]:
-    app, relay_stand, upstreams_stand = standing
-    relay, upstreams = FakeRelay(at_once=ANSWER), FakeUpstreams()
-    relay_stand.now, upstreams_stand.now = relay, upstreams
+async def world(standing: tuple[FrontDoor, Stand, Stand, Stand]) -> AsyncIterator[World]:
+    app, relay_stand, upstreams_stand, claims_stand = standing
+    relay, upstreams, claims = FakeRelay(at_once=ANSWER), FakeUpstreams(), FakeClaims()
+    relay_stand.now, upstreams_stand.now, claims_stand.now = relay, upstreams, claims
     transport = httpx.ASGITransport(app, raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://relay") as client:
-        yield World(relay, upstreams, app, client)
+        yield World(relay, upstreams, claims, app, client)

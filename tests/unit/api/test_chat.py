@@ -19,7 +19,7 @@ from coordinator.errors import (
     UpstreamInvalidRequest,
     UpstreamRateLimited,
 )
-from tests.fakes.relay import ADDRESS, FakeFrames, FakeKeyBook
+from tests.fakes.relay import ADDRESS, FakeClaims, FakeFrames, FakeKeyBook
 from tests.fakes.upstream import ANSWER, COMPLETION, DONE, chunk
 from tests.unit.api.conftest import CHAT, World, asking, catalogue
 
@@ -138,7 +138,9 @@ async def test_nothing_is_accepted_when_the_store_is_down(world: World) -> None:
 async def test_a_wait_that_is_too_long_ends_with_the_id_to_poll(world: World) -> None:
     world.relay.at_once = None
     limits = ChatLimits(wait=timedelta(milliseconds=20))
-    app = create_app(world.relay, FakeKeyBook(), catalogue(), world.upstreams, version="1", commit="c", limits=limits)
+    app = create_app(
+        world.relay, FakeKeyBook(), FakeClaims(), catalogue(), world.upstreams, version="1", commit="c", limits=limits
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://relay") as client:
         reply = await client.post(CHAT, json=asking(mode="opengpu"))
     assert (reply.status_code, reply.json()["error"]["code"]) == (504, "UPSTREAM_TIMEOUT")

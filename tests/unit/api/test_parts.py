@@ -24,7 +24,7 @@ from coordinator.api.keeping import Keeper
 from coordinator.errors import InvalidRequest, StoreUnavailable
 from coordinator.lifecycle.order import Order
 from coordinator.protocol.ids import new_task_id
-from tests.fakes.relay import FakeKeyBook, FakeRelay, FakeUpstreams
+from tests.fakes.relay import FakeClaims, FakeKeyBook, FakeRelay, FakeUpstreams
 from tests.unit.api.conftest import CHAT, asking, catalogue
 
 ORDER = Order("direct", "relay/both", b"{}", "guest")
@@ -160,7 +160,9 @@ async def test_shutdown_stores_what_is_still_to_be_kept_before_anything_closes()
         yield
         seen.append(len(relay.kept))
 
-    app = create_app(relay, FakeKeyBook(), catalogue(), FakeUpstreams(), version="1", commit="c", lifespan=lifespan)
+    app = create_app(
+        relay, FakeKeyBook(), FakeClaims(), catalogue(), FakeUpstreams(), version="1", commit="c", lifespan=lifespan
+    )
     async with app.app.router.lifespan_context(app.app):  # type: ignore[attr-defined]
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://relay") as client:
             assert (await client.post(CHAT, json=asking(mode="direct"))).status_code == 200
