@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from coordinator import catalogue as catalogues
 from coordinator.api.app import create_app
 from coordinator.api.chat import ChatLimits
+from coordinator.api.credentials import Origins
 from coordinator.api.nodes import node_routes
 from coordinator.chain import writer
 from coordinator.chain.rounds import WriterPolicy
@@ -45,6 +46,8 @@ from coordinator.upstream.runner import DirectRunner
 
 # Asynchronous direct tasks that one API process runs at a time; a synchronous call is bounded by its client instead.
 _DIRECT_SLOTS = 64
+# How long a cancelled direct task goes on generating, at most.
+_DIRECT_LOOK = timedelta(seconds=1)
 
 
 def build_api(settings: Settings) -> ASGIApp:
@@ -64,7 +67,8 @@ def build_api(settings: Settings) -> ASGIApp:
         space,
         policy,
     )
-    runner = DirectRunner(DirectLine(scripts, signals), upstreams, slots=_DIRECT_SLOTS, renew_every=policy.lease / 3)
+    renew_every = min(policy.lease / 3, _DIRECT_LOOK)
+    runner = DirectRunner(DirectLine(scripts, signals), upstreams, slots=_DIRECT_SLOTS, renew_every=renew_every)
     claims = IdempotencyClaims(scripts, signals)
     background = (signals.run, claims.run, Sweeper(tasks, policy.sweep_every).run, runner.run)
 
@@ -88,6 +92,7 @@ def build_api(settings: Settings) -> ASGIApp:
         upstreams,
         version=version("opengpu-relay"),
         commit=os.environ.get("RELAY_COMMIT", "unknown"),
+        origins=Origins(settings.trusted_proxies),
         limits=ChatLimits(body=settings.max_body_bytes, wait=settings.sync_wait),
         lifespan=lifespan,
         hot=node_routes(desk),

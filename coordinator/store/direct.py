@@ -40,8 +40,9 @@ class DirectLine:
         task_id, number, model, request, endpoint = row
         return DirectClaim(TaskId(task_id.decode()), number, model.decode(), request, cast(Endpoint, endpoint.decode()))
 
-    async def renew(self, claims: Sequence[DirectClaim]) -> None:
-        await self._scripts.call("renew", self._owner, *(attempt_id(claim.task_id, claim.attempt) for claim in claims))
+    async def renew(self, claims: Sequence[DirectClaim]) -> Sequence[DirectClaim]:
+        held = {attempt_id(claim.task_id, claim.attempt): claim for claim in claims}
+        return [held[attempt.decode()] for attempt in await self._scripts.call("renew", self._owner, *held)]
 
     async def finish(self, claim: DirectClaim, outcome: bytes | RelayError) -> None:
         """The end of the task, if the claim still holds; a late one changes nothing. The pool has done its retries."""

@@ -40,8 +40,8 @@ class DirectLine(Protocol[ClaimT]):
         """The next task in line, leased to the caller; None when there is none."""
         ...
 
-    async def renew(self, claims: Sequence[ClaimT]) -> None:
-        """Prolongs the leases; a claim that is somebody else's by now is left as it is."""
+    async def renew(self, claims: Sequence[ClaimT]) -> Sequence[ClaimT]:
+        """Prolongs the leases. Returns those that are over: cancelled, past their deadline, or somebody else's now."""
         ...
 
     async def finish(self, claim: ClaimT, outcome: bytes | RelayError) -> None:

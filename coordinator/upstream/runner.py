@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final, Generic, Protocol
 
@@ -24,7 +25,7 @@ class Completes(Protocol):
 
 
 class DirectRunner(Generic[ClaimT]):
-    """At most `slots` tasks at a time. `renew_every` is a third of the lease.
+    """At most `slots` tasks at a time. `renew_every`: a third of the lease at most, and how soon a cancelled task stops.
 
     A run that is cancelled hangs up on its upstreams and keeps nothing: the leases end, and another process takes over.
     """
@@ -85,6 +86,13 @@ class DirectRunner(Generic[ClaimT]):
             await asyncio.sleep(self._renew_every.total_seconds())
             try:
                 if self._running:
-                    await self._line.renew(list(self._running.values()))
+                    self._stop(await self._line.renew(list(self._running.values())))
             except StoreUnavailable:
                 log.warning("leases of direct tasks not renewed: the store is down")
+
+    def _stop(self, gone: Sequence[ClaimT]) -> None:
+        """Hangs up on the upstreams: whatever they still say, nobody would take it."""
+        for task, claim in self._running.items():
+            if claim in gone:
+                task.cancel()
+                log.info("direct task stopped: its claim is over", task=claim.task_id[:16])

@@ -243,6 +243,7 @@ class FakeDirectLine:
         self.waiting: list[FakeClaim] = []
         self.finished: dict[TaskId, bytes | RelayError] = {}
         self.renewed: list[list[FakeClaim]] = []
+        self.gone: set[TaskId] = set()  # cancelled
         self.failing: RelayError | None = None
         self.changed = asyncio.Condition()
 
@@ -257,11 +258,12 @@ class FakeDirectLine:
         self._raise()
         return self.waiting.pop(0) if self.waiting else None
 
-    async def renew(self, claims: Sequence[FakeClaim]) -> None:
+    async def renew(self, claims: Sequence[FakeClaim]) -> Sequence[FakeClaim]:
         self._raise()
         async with self.changed:
             self.renewed.append(list(claims))
             self.changed.notify_all()
+        return [claim for claim in claims if claim.task_id in self.gone]
 
     async def finish(self, claim: FakeClaim, outcome: bytes | RelayError) -> None:
         self._raise()

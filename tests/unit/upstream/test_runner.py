@@ -79,6 +79,21 @@ async def test_no_more_than_its_slots_and_all_leases_are_renewed() -> None:
         await until(line, lambda: len(line.finished) == 5)
 
 
+async def test_the_upstream_of_a_cancelled_task_is_hung_up_on() -> None:
+    line, upstreams = FakeDirectLine(), FakeUpstreams()
+    upstreams.gate.clear()
+    cancelled = await line.add()
+    async with running(line, upstreams, slots=1):
+        async with asyncio.timeout(5):
+            await upstreams.called.wait()
+            line.gone.add(cancelled.task_id)
+            await upstreams.cancelled.wait()
+        upstreams.gate.set()
+        following = await line.add()
+        await until(line, lambda: bool(line.finished))
+    assert list(line.finished) == [following.task_id]
+
+
 async def test_an_outcome_outlives_a_store_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rooms, "_STORE_PAUSE_S", 0.001)
     line, upstreams = FakeDirectLine(), FakeUpstreams()
