@@ -56,11 +56,16 @@ def _always(_: Any) -> bool:
 
 
 # Measured on llama.cpp's server (xllamacpp 2026.10): repetition_penalty is called repeat_penalty there, and the rest is
-# accepted and not read. The embedded model does not reason, so there is no effort to set.
+# accepted and not read. The embedded model does not reason, so there is no effort to set. The last three are of text
+# completions.
 _LLAMA_CPP: dict[str, Callable[[Any], bool]] = {
     "repetition_penalty": lambda value: value != 1,
     "reasoning": _always,
     "structured_outputs": bool,
+    "verbosity": lambda value: value != "medium",
+    "echo": bool,
+    "suffix": bool,
+    "best_of": lambda value: value != 1,
 }
 _PASSED_OVER: dict[str, dict[str, Callable[[Any], bool]]] = {
     "llamacpp": _LLAMA_CPP,

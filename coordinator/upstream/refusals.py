@@ -69,6 +69,8 @@ def of_status(status: int, headers: Mapping[str, str], body: bytes) -> RelayErro
 def of_error_frame(error: object) -> RelayError:
     """The failure behind a stream that began with an error frame; `error` is the value of that member."""
     code = error.get("code") if isinstance(error, dict) else None
+    if isinstance(code, str) and code.isascii() and code.isdigit():
+        code = int(code[:4])
     status = code if isinstance(code, int) and 400 <= code < 600 else 500
     return of_status(status, {}, orjson.dumps({"error": error}))
 

@@ -22,9 +22,14 @@ CATALOGUE = {
         {"name": "relay/both", "display_name": "Both", "modes": ["opengpu", "direct"], "context_length": 2048},
         {"name": "relay/network", "modes": ["opengpu"]},
         {"name": "direct-only", "modes": ["direct"]},
+        {"name": "relay/vectors", "modes": ["opengpu", "direct"], "endpoints": ["embeddings"]},
     ],
     "upstreams": [
-        {"name": "one", "base_url": "http://one.example/v1", "models": {"relay/both": "x", "direct-only": "y"}}
+        {
+            "name": "one",
+            "base_url": "http://one.example/v1",
+            "models": {"relay/both": "x", "direct-only": "y", "relay/vectors": "v"},
+        }
     ],
 }
 

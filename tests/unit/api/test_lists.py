@@ -11,9 +11,9 @@ async def test_models_by_mode_and_source(world: World) -> None:
     body = (await world.client.get("/v2/models")).json()
     names = {mode: [row["name"] for row in body[mode]["openai"]] for mode in ("auto", "direct", "opengpu")}
     assert names == {
-        "auto": ["relay/both", "relay/network", "direct-only"],
-        "direct": ["relay/both", "direct-only"],
-        "opengpu": ["relay/both", "relay/network"],
+        "auto": ["relay/both", "relay/network", "direct-only", "relay/vectors"],
+        "direct": ["relay/both", "direct-only", "relay/vectors"],
+        "opengpu": ["relay/both", "relay/network", "relay/vectors"],
     }
     assert set(body["model_restrictions_per_tier"]) == {"guest", "basic", "pro", "max"}
     row = body["auto"]["openai"][0]
@@ -51,7 +51,7 @@ async def test_models_as_openai_lists_them(world: World) -> None:
 
 async def test_prices_have_the_digits_of_the_file(world: World) -> None:
     reply = await world.client.get("/v2/pricing")
-    assert reply.json()["total_count"] == len(reply.json()["pricing"]) == 4
+    assert reply.json()["total_count"] == len(reply.json()["pricing"]) == 6
     assert reply.json()["pricing"][0] == {
         "mode": "opengpu",
         "model": "openai.relay/both",

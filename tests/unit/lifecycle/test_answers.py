@@ -1,4 +1,4 @@
-"""What passes as a chat completion."""
+"""What passes as an answer."""
 
 from __future__ import annotations
 
@@ -32,3 +32,11 @@ def test_a_tool_call_without_content_passes() -> None:
 )  # fmt: skip
 def test_anything_else_does_not(body: bytes) -> None:
     assert flaw(body) is not None
+
+
+def test_a_text_completion_may_be_empty_and_an_embedding_may_not() -> None:
+    assert flaw(b'{"model":"m","choices":[{"text":""}]}', "completions") is None
+    assert flaw(b'{"model":"m","data":[{"embedding":[1]}]}', "embeddings") is None
+    assert flaw(b'{"model":"m","data":[{"embedding":[]}]}', "embeddings") is not None
+    assert flaw(b'{"data":[{"embedding":[1]}]}', "embeddings") == "no model"
+    assert flaw(json.dumps(GOOD).encode(), "completions") is not None
