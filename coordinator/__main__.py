@@ -65,6 +65,8 @@ def _api(settings: Settings, arguments: argparse.Namespace) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        # whom to believe is RELAY_TRUSTED_PROXIES' to say; uvicorn would believe every process of this machine
+        proxy_headers=False,
         # a client that is still being answered at shutdown gets this long; its task lives on anyway
         timeout_graceful_shutdown=5,
         # long enough that a client's idle connection is closed by the client: a closing race is a failed request

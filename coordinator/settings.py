@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 
 from eth_utils.address import is_hex_address, to_checksum_address
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from coordinator.lifecycle.policy import Pay, Policy
 
@@ -23,7 +24,19 @@ def _address(value: str) -> str:
     return to_checksum_address(value)
 
 
+def _networks(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(ip_network(word.strip()) for word in value.split(",") if word.strip())
+    except ValueError:
+        raise ValueError(
+            "must be networks such as 10.0.0.0/8,fd00::/8, separated by commas, no host bits set"
+        ) from None
+
+
 Address = Annotated[str, AfterValidator(_address)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
 
 
 class Settings(BaseSettings):
@@ -38,6 +51,7 @@ class Settings(BaseSettings):
     catalogue: Path = Field(description="TOML file of models, upstreams and prices; see coordinator/relay.example.toml")
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int = Field(8080, ge=1, le=65535)
+    trusted_proxies: Networks = Field((), description="networks whose X-Forwarded-For is believed, separated by commas")
     log_level: str = Field("INFO", pattern="^(?i:debug|info|warning|error)$")
 
     rpc_url: str = Field("http://127.0.0.1:8545", description="EVM JSON-RPC endpoint (chain writer)")

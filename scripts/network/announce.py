@@ -11,7 +11,8 @@ The relay is up.
 
   API             {base_url}          (docs: {base_url}/docs)
   OpenAI SDK      {base_url}/v2/openai/v1
-  client key      {api_key}
+  client key      {api_key}  (unlimited)
+  superkey        {superkey}  (makes and revokes keys: /v2/customer/keys)
   chain           {rpc_url}  (chain id {chain_id})
   TaskRegistry    {task_registry}
   NodeRegistry    {node_registry}
@@ -38,7 +39,7 @@ Python, with the OpenAI SDK:
 
 def announcement(up: dict[str, Any]) -> str:
     return TEXT.format(
-        **{key: up[key] for key in ("base_url", "api_key", "rpc_url", "chain_id", "state")},
+        **{key: up[key] for key in ("base_url", "api_key", "superkey", "rpc_url", "chain_id", "state")},
         task_registry=up["contracts"]["TaskRegistry"],
         node_registry=up["contracts"]["NodeRegistry"],
         redis_port=up["redis_url"].rsplit(":", 1)[1].split("/")[0],

@@ -62,11 +62,11 @@ class Network:
         model_port = self.plan.backend_port or self.home.port("model")
         relay.write_catalogue(self.home.path / "relay.toml", model_port)
         models = [] if self.plan.backend_port else [relay.model_server(model_port, log("model"))]
-        (contracts, api_key), _ = await together(self._start_relay(port, base_url), self.family.start(*models))
+        (contracts, keys), _ = await together(self._start_relay(port, base_url), self.family.start(*models))
         self.up = {
             "base_url": base_url,
-            "api_key": api_key,
-            "superkey": None,
+            "api_key": keys[0],
+            "superkey": keys[1],
             "rpc_url": self.chain.url,
             "chain_id": CHAIN_ID,
             "contracts": contracts,
@@ -76,17 +76,19 @@ class Network:
         self._write_up()
         return self.up
 
-    async def _start_relay(self, port: int, base_url: str) -> tuple[dict[str, str], str]:
-        """Contracts on the chain and a client's key in the store, then the coordinator, then its nodes."""
+    async def _start_relay(self, port: int, base_url: str) -> tuple[dict[str, str], tuple[str, str]]:
+        """Contracts on the chain, a client's key and a superkey in the store, then the coordinator, then its nodes."""
         log = self.home.log
         before = relay.Coordinator(self._environment(port, self.home.read("contracts.json")), base_url)
-        contracts, api_key = await together(self._contracts(before), self._api_key(before))
+        contracts, *keys = await together(
+            self._contracts(before), self._key(before, "api.key"), self._key(before, "super.key", superkey=True)
+        )
         coordinator = relay.Coordinator(self._environment(port, contracts), base_url)
         writer = coordinator.chain_writer(log("chain writer"), self.redis)
         await self.family.start(coordinator.api(log("api")), writer)
         self._admit_nodes()
         await self.family.start(*(self._node(number, base_url) for number in self._numbers()))
-        return contracts, api_key
+        return contracts, (keys[0], keys[1])
 
     async def stop(self) -> None:
         """Nodes first, Redis last."""
@@ -127,10 +129,10 @@ class Network:
         self.home.write("contracts.json", deployed)
         return deployed
 
-    async def _api_key(self, coordinator: relay.Coordinator) -> str:
-        path = self.home.path / "keys/api.key"
+    async def _key(self, coordinator: relay.Coordinator, name: str, *, superkey: bool = False) -> str:
+        path = self.home.path / "keys" / name
         if not path.exists():
-            made = await coordinator.new_api_key(self.home.log("key"), "scripts/up")
+            made = await coordinator.new_api_key(self.home.log("key"), "scripts/up", superkey=superkey)
             return remembered(path, lambda: made)
         return path.read_text().strip()
 

@@ -25,6 +25,12 @@ MODEL = "relay/tiny-chat"
 DRAIN_SECONDS = 8
 # Nodes are paid from it; at the default pay that lasts for 10^11 tokens, and test ether costs nothing.
 DEPOSIT_WEI = 10**21
+# Where the example's tiers begin. On one's own machine nobody is to be kept short, whatever tier he is of.
+TIERS_HEADING = "# ── Tiers "
+TIERS = (
+    "# ── Tiers: the limits of scripts/up, which keep nobody short; relay.example.toml tells what they are " + "─" * 18
+)
+NO_LIMITS = "opengpu = 10_000_000\ndirect = 10_000_000\nglobal = 10_000_000\nconcurrent = 1_000_000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +66,10 @@ class Coordinator:
         printed = json.loads(await self._run(log, "deploy", "--deposit-wei", str(DEPOSIT_WEI)))
         return {name: printed[name] for name in ("TaskRegistry", "NodeRegistry")}
 
-    async def new_api_key(self, log: Path, name: str) -> str:
+    async def new_api_key(self, log: Path, name: str, *, superkey: bool = False) -> str:
         """The key in full: secret. Raises StartFailed."""
-        return await self._run(log, "key", "create", "--name", name)
+        kind = ["--super"] if superkey else []
+        return await self._run(log, "key", "create", "--name", name, "--tier", "max", *kind)
 
     async def _run(self, log: Path, *words: str) -> str:
         """The last line that a command of the coordinator prints."""
@@ -136,8 +143,14 @@ def model_server(port: int, log: Path) -> Recipe:
 
 
 def write_catalogue(path: Path, model_port: int) -> None:
-    """The example with our model server as its upstream; once it's there, only that server's port is kept right."""
+    """The example with our model server as its upstream, and limits that keep nobody short.
+
+    Once it's there, only that server's port is kept right (and the limits are added, where a file has none yet).
+    """
     text = (path if path.exists() else EXAMPLE).read_text()
+    if not path.exists() or "[tiers." not in text:
+        tables = [f"[tiers.{tier}]\n{NO_LIMITS}\n" for tier in ("guest", "basic", "pro", "max")]
+        text = "\n".join([text.partition(TIERS_HEADING)[0].rstrip() + "\n", TIERS, *tables])
     path.write_text(re.sub(r'^(base_url = "http://127\.0\.0\.1:)\d+', rf"\g<1>{model_port}", text, count=1, flags=re.M))
 
 

@@ -34,7 +34,9 @@ def test_once(tmp_path: Path) -> None:
 
 
 def stable(seen: dict[str, Any]) -> dict[str, Any]:
-    return {key: seen[key] for key in ("base_url", "api_key", "rpc_url", "chain_id", "contracts", "redis_url")}
+    return {
+        key: seen[key] for key in ("base_url", "api_key", "superkey", "rpc_url", "chain_id", "contracts", "redis_url")
+    }
 
 
 @pytest.mark.timeout(240)
@@ -72,7 +74,8 @@ def test_up_json_says_where_everything_is(network: RunningNetwork) -> None:
     assert {"base_url", "api_key", "superkey", "rpc_url", "chain_id", "contracts", "redis_url", "pids", "logs"} <= set(
         seen
     )
-    assert seen["superkey"] is None
+    assert seen["superkey"].startswith("relay_sk_")
+    assert seen["superkey"] != seen["api_key"]
     assert set(seen["contracts"]) == {"TaskRegistry", "NodeRegistry"}
     assert set(seen["pids"]) == {"redis", "chain", "chain_writer", "api", "model", "nodes"}
     pids = [*seen["pids"]["nodes"], *(pid for name, pid in seen["pids"].items() if name != "nodes")]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from coordinator.catalogue import EXAMPLE, CatalogueError, load, parse
+from coordinator.catalogue import DEFAULT_TIERS, EXAMPLE, CatalogueError, load, parse
 
 PRICE = {"per_1m_input_tokens": "0.08", "per_1m_output_tokens": "0.48"}
 GOOD: dict[str, Any] = {
@@ -50,6 +50,16 @@ def test_the_example_is_good_and_offers_the_tiny_model_in_both_modes() -> None:
     assert catalogue.upstreams[0].answer_timeout == timedelta(seconds=300)
 
 
+def test_the_examples_tiers_are_the_defaults() -> None:
+    assert load(EXAMPLE, {}).tiers == parse(GOOD, {}).tiers
+    assert list(parse(GOOD, {}).tiers) == ["guest", "basic", "pro", "max"]
+
+
+def test_a_tier_keeps_the_defaults_it_does_not_name() -> None:
+    tiers = parse(GOOD | {"tiers": {"guest": {"global": 7}}}, {}).tiers
+    assert (tiers["guest"].overall, tiers["guest"].direct) == (7, DEFAULT_TIERS["guest"]["direct"])
+
+
 def test_money_is_exact() -> None:
     tables = broken("models.0.prices.direct.per_1m_input_tokens", "0.100000000000000001")
     assert parse(tables, {}).models["a/b"].prices["direct"].per_1m_input_tokens == Decimal("0.100000000000000001")
@@ -83,6 +93,14 @@ def test_money_is_exact() -> None:
         ("upstreams.0.api_key", "sk-secret", "api_key"),
         ("upstreams.0.api_key_env", "ONE_KEY", "api_key_env: the environment has no ONE_KEY"),
         ("upstream", [], "[upstream]: unknown table"),
+        ("tiers", {"gold": {}}, "[tiers.gold]: no such tier; there are guest, basic, pro, max"),
+        ("tiers", {"guest": 7}, "[tiers.guest]: "),
+        ("tiers", [], "[tiers."),
+        ("tiers", {"guest": {"direct": 0}}, "[tiers.guest]: direct: "),
+        ("tiers", {"guest": {"direct": "20"}}, "[tiers.guest]: direct: "),
+        ("tiers", {"guest": {"burst": 3}}, "[tiers.guest]: burst: no such field"),
+        ("tiers", {"guest": {"model_restrictions": ["a/b"]}}, "[tiers.guest]: model_restrictions.0: "),
+        ("tiers", {"guest": {"model_restrictions": ["direct.openai.x']=os"]}}, "[tiers.guest]: model_restrictions.0: "),
     ],
 )
 def test_a_mistake_is_named(change: str, value: Any, named: str) -> None:
@@ -116,7 +134,7 @@ def test_an_upstreams_key_comes_from_the_environment_and_shows_nowhere() -> None
 
 
 def test_a_file_that_is_missing_or_no_toml(tmp_path: Path) -> None:
-    with pytest.raises(CatalogueError, match="copy .*relay.example.toml there"):
+    with pytest.raises(CatalogueError, match=r"copy .*relay.example.toml there"):
         load(tmp_path / "none.toml", {})
     (tmp_path / "bad.toml").write_text("[[models]\n")
     with pytest.raises(CatalogueError, match="is not TOML"):

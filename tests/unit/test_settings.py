@@ -43,6 +43,15 @@ def test_no_secret_is_printed(environment: pytest.MonkeyPatch) -> None:
     assert SECRET in settings.redis_url.get_secret_value()
 
 
+def test_trusted_proxies(environment: pytest.MonkeyPatch) -> None:
+    assert load().trusted_proxies == ()
+    environment.setenv("RELAY_TRUSTED_PROXIES", "10.0.0.0/8, 192.0.2.7,fd00::/8")
+    assert [str(network) for network in load().trusted_proxies] == ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"]
+    environment.setenv("RELAY_TRUSTED_PROXIES", "10.0.0.1/8")
+    with pytest.raises(SettingsWrong, match=r"RELAY_TRUSTED_PROXIES: .*separated by commas"):
+        load()
+
+
 def test_settings_are_frozen(environment: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load().port = 1  # type: ignore[misc]

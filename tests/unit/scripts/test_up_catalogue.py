@@ -1,0 +1,36 @@
+"""The catalogue that scripts/up writes for itself: the example, with limits that keep nobody short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from coordinator.catalogue import load
+from scripts.network.relay import EXAMPLE, TIERS_HEADING, write_catalogue
+
+
+def test_the_first_copy(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    write_catalogue(path, 4321)
+    mine, example = load(path, {}), load(EXAMPLE, {})
+    assert mine.models == example.models
+    assert mine.upstreams[0].base_url == "http://127.0.0.1:4321/v1"
+    for limits in mine.tiers.values():
+        assert min(limits.opengpu, limits.direct, limits.overall) >= 1_000_000
+        assert limits.concurrent >= 100_000
+    assert mine.tiers["max"].max_keys == example.tiers["max"].max_keys
+
+
+def test_what_the_operator_has_written_stays(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    write_catalogue(path, 1)
+    path.write_text(path.read_text().replace("direct = 10_000_000", "direct = 7", 1))
+    write_catalogue(path, 2)
+    assert load(path, {}).tiers["guest"].direct == 7
+    assert load(path, {}).upstreams[0].base_url == "http://127.0.0.1:2/v1"
+
+
+def test_a_copy_from_before_there_were_tiers_gets_them(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text(EXAMPLE.read_text().partition(TIERS_HEADING)[0])
+    write_catalogue(path, 3)
+    assert load(path, {}).tiers["guest"].direct >= 1_000_000
