@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -65,13 +66,39 @@ def short_embeddings(request: Json, answer: Json) -> str | None:
     asked = inputs(request.get("input"))
     if len(vectors) != asked:
         return f"input: {asked} embeddings were asked for, the model server made {len(vectors)}"
-    wants_text = request.get("encoding_format") == "base64"
-    if any(isinstance(vector, str) is not wants_text for vector in vectors):
-        return f"encoding_format: the model server does not give {'base64' if wants_text else 'float'}"
     wanted = request.get("dimensions")
     if wanted is not None and any(_size(vector) != wanted for vector in vectors):
         return f"dimensions: the model server does not give {wanted}"
     return None
+
+
+def recoded(request: Json, answer: Json) -> dict[str, Any] | None:
+    """Embeddings in the encoding that was asked for, where the server gave the other; None where nothing is to do.
+
+    OpenAI's clients ask for base64 of their own accord, and several model servers know numbers alone.
+    """
+    wants_text = request.get("encoding_format") == "base64"
+    if all(isinstance(item["embedding"], str) is wants_text for item in answer["data"]):
+        return None
+    recode = _packed if wants_text else _unpacked
+    return {**answer, "data": [{**item, "embedding": recode(item["embedding"])} for item in answer["data"]]}
+
+
+def _packed(vector: Any) -> Any:
+    if isinstance(vector, str):
+        return vector
+    try:
+        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    except (OverflowError, struct.error):  # no 32-bit float holds it
+        return vector
+
+
+def _unpacked(vector: Any) -> Any:
+    """As it was when it is no base64 of numbers."""
+    size = _size(vector)
+    if isinstance(vector, list) or not size:
+        return vector
+    return list(struct.unpack(f"<{size}f", base64.b64decode(vector)[: size * _FLOAT_BYTES]))
 
 
 def _size(vector: Any) -> int | None:

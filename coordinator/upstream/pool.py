@@ -16,7 +16,7 @@ from coordinator.errors import RelayError, UpstreamError, UpstreamInvalidRequest
 from coordinator.protocol import conformity
 from coordinator.protocol.envelope import Endpoint as Path
 from coordinator.protocol.report import MAX_ANSWER_CHARACTERS
-from coordinator.protocol.shapes import is_answer
+from coordinator.protocol.shapes import is_answer, recoded
 from coordinator.upstream.endpoint import Endpoint
 from coordinator.upstream.refusals import of_exception, of_status, worst
 from coordinator.upstream.stream import EventStream
@@ -103,8 +103,7 @@ class UpstreamPool:
             raise of_exception(error) from error
         finally:
             endpoint.in_flight -= 1
-        self._check(path, fields, answer)
-        return answer
+        return self._checked(path, fields, answer)
 
     async def _stream(self, endpoint: Endpoint, path: Path, body: bytes, fields: Json) -> EventStream:
         try:
@@ -161,14 +160,19 @@ class UpstreamPool:
             )
         return self._opened_session
 
-    def _check(self, path: Path, fields: Json, answer: bytes) -> None:
-        """Raises UpstreamError for what is no answer, UpstreamInvalidRequest for what lacks something asked for."""
+    def _checked(self, path: Path, fields: Json, answer: bytes) -> bytes:
+        """The answer as it came, but for embeddings in another encoding than was asked for.
+
+        Raises UpstreamError for what is no answer, UpstreamInvalidRequest for what lacks something asked for.
+        """
         told = _parsed(answer)
         if not is_answer(path, told):
             raise UpstreamError(f"The upstream's answer is none to {path}.")
         missing = self._unsupported(fields, told, path)
         if missing is not None:
             raise UpstreamInvalidRequest(missing)
+        again = recoded(fields, told) if path == "embeddings" else None
+        return answer if again is None else orjson.dumps(again)
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

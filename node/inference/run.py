@@ -14,7 +14,7 @@ import orjson
 from coordinator.protocol.conformity import ignored, unsupported
 from coordinator.protocol.envelope import Endpoint, Envelope
 from coordinator.protocol.report import FailureCode
-from coordinator.protocol.shapes import is_answer
+from coordinator.protocol.shapes import is_answer, recoded
 from node.inference.backend import Backend, BackendFault
 
 _UINT32 = 2**32 - 1
@@ -52,6 +52,8 @@ class Inference:
         text, completion = _parsed(body, envelope.endpoint)
         if missing := unsupported(request, completion, envelope.endpoint):
             raise BackendFault(FailureCode.BACKEND_UNSUPPORTED, missing)
+        if envelope.endpoint == "embeddings" and (again := recoded(request, completion)) is not None:
+            text = orjson.dumps(again).decode()
         prompt_tokens, completion_tokens = _usage(completion)
         return Answer(text, prompt_tokens, completion_tokens, started, finished)
 

@@ -37,7 +37,8 @@ async def test_a_text_completion_in_direct_mode(world: World) -> None:
     [(model, sent)], [path] = world.upstreams.calls, world.upstreams.paths
     assert (model, path) == ("relay/both", "completions")
     assert orjson.loads(sent) == {
-        "model": "relay/both", "prompt": "Once upon a", "max_tokens": 5, "best_of": 3, "n": 2, "echo": False, "user": "me"
+        "model": "relay/both", "prompt": "Once upon a", "max_tokens": 5, "best_of": 3, "n": 2, "echo": False,
+        "user": "me",
     }  # fmt: skip
 
 

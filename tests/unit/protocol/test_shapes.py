@@ -10,7 +10,7 @@ import pytest
 
 from coordinator.protocol.conformity import ignored, unsupported
 from coordinator.protocol.envelope import Endpoint
-from coordinator.protocol.shapes import inputs, is_answer
+from coordinator.protocol.shapes import inputs, is_answer, recoded
 
 TEXT = {"choices": [{"text": "hi", "index": 0}]}
 VECTOR = {"data": [{"embedding": [0.5, 1, -2.0], "index": 0}]}
@@ -68,8 +68,6 @@ def test_text_completions(request_fields: dict[str, Any], answer: dict[str, Any]
         ({"input": "x"}, [[1.0, 2.0]], None),
         ({"input": ["x", "y"]}, [[1.0]], "input"),
         ({"input": "x"}, [[1.0], [2.0]], "input"),
-        ({"input": "x", "encoding_format": "base64"}, [[1.0]], "encoding_format"),
-        ({"input": "x", "encoding_format": "float"}, [packed(1.0)], "encoding_format"),
         ({"input": "x", "encoding_format": "base64", "dimensions": 2}, [packed(1.0, 2.0)], None),
         ({"input": "x", "encoding_format": "base64", "dimensions": 2}, [packed(1.0)], "dimensions"),
         ({"input": "x", "encoding_format": "base64", "dimensions": 2}, ["?"], "dimensions"),
@@ -81,6 +79,18 @@ def test_embeddings(request_fields: dict[str, Any], vectors: list[Any], named: s
     assert is_answer("embeddings", answer)
     found = unsupported(request_fields, answer, "embeddings")
     assert (found or "").partition(":")[0] == (named or "")
+
+
+def test_embeddings_are_recoded_where_the_server_gave_the_other_encoding() -> None:
+    numbers, text = {"model": "m", "data": [{"embedding": [0.5, -2.0]}]}, packed(0.5, -2.0)
+    wants_text = recoded({"encoding_format": "base64"}, numbers)
+    assert wants_text == {"model": "m", "data": [{"embedding": text}]}
+    assert recoded({"encoding_format": "base64"}, wants_text) is None
+    assert recoded({}, wants_text) == numbers
+    assert recoded({"encoding_format": "float"}, numbers) is None
+    for odd in ("?", [1e300], [2**200]):
+        broken = {"data": [{"embedding": odd}]}
+        assert recoded({"encoding_format": "float" if odd == "?" else "base64"}, broken) == broken
 
 
 @pytest.mark.parametrize(
