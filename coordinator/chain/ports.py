@@ -92,6 +92,9 @@ class Outbox(Protocol):
 
     async def confirm(self, batch: Batch) -> None: ...
 
+    async def note_head(self, number: int) -> None:
+        """Leaves the newest block for API processes, which never talk to the chain."""
+
     async def release(self, batch: Batch, reason: str, *, counts: bool = False) -> list[TaskId]:
         """Forgets a batch that the chain doesn't have and never will: its legs are pending in their old places.
 

@@ -25,6 +25,7 @@ class Rounds:
         self._ledger: Ledger | None = None
         self._look_at = self._collect_at = 0.0
         self._clear = True
+        self._noted: int | None = None
 
     async def round(self) -> None:
         """Whatever breaks off half-way is read back from the store in the next round."""
@@ -50,6 +51,9 @@ class Rounds:
             await self._chain.check()
             await self._confirmations.undo(ledger)
             return await self._outbox.load(), False
+        if head.number != self._noted:
+            await self._outbox.note_head(head.number)
+            self._noted = head.number
         ledger = await self._confirmations.read(ledger, nonce)
         ledger = await self._confirmations.confirm(ledger, head)
         return await self._sender.tend(ledger, nonce, head), True

@@ -72,6 +72,9 @@ class RedisOutbox:
     async def confirm(self, batch: Batch) -> None:
         await self._call("confirm", batch.id, self._remembered)
 
+    async def note_head(self, number: int) -> None:
+        await self._call("head", number)
+
     async def release(self, batch: Batch, reason: str, *, counts: bool = False) -> list[TaskId]:
         return _task_ids(await self._call("release", batch.id, reason, self._max_tries if counts else 0))
 

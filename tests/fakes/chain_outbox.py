@@ -28,6 +28,7 @@ class Shelf:
     mined: dict[str, int] = field(default_factory=dict)
     confirmed: dict[str, int] = field(default_factory=dict)
     epoch: int = 0
+    head: int | None = None
     now_ms: int = 1_000_000
     unreachable: bool = False
 
@@ -112,6 +113,10 @@ class FakeOutbox:
         self._shelf.batches[batch.id], self._shelf.confirmed[batch.id] = text, block
         while len(self._shelf.confirmed) > self._remembered:
             self._unlist(min(self._shelf.confirmed, key=lambda key: (self._shelf.confirmed[key], key)))
+
+    async def note_head(self, number: int) -> None:
+        self._fence()
+        self._shelf.head = number
 
     async def release(self, batch: Batch, reason: str, *, counts: bool = False) -> list[TaskId]:
         self._fence()

@@ -3,6 +3,7 @@
 -- relay:record:{id}        hash   what the chain has to hold of a task; written by submit and report (prelude.lua). Added here, for
 --                                 each leg (opening, settlement): {leg} {leg}_batch {leg}_tx {leg}_block {leg}_gas {leg}_error {leg}_tries
 -- relay:outbox:open|settle zset   task whose opening|settlement is pending -> when it is due (ms)
+-- relay:chain_head         string the newest block that was looked at
 -- relay:chain:epoch        string counts the starts of chain writers: the newest writes, an older one finds out here
 -- relay:chain:batch:{id}   string a batch as JSON (chain/batch.py)
 -- relay:chain:flight       zset   batches stored and perhaps broadcast, not mined -> nonce

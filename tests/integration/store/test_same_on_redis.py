@@ -2,5 +2,6 @@
 
 from tests.unit.store.test_direct import *  # noqa: F403
 from tests.unit.store.test_keybook import *  # noqa: F403
+from tests.unit.store.test_mine import *  # noqa: F403
 from tests.unit.store.test_nodes import *  # noqa: F403
 from tests.unit.store.test_tasks import *  # noqa: F403

@@ -118,6 +118,14 @@ class StoreMachine(RuleBasedStateMachine):
             self.run(self.redis.zadd("relay:deadlines", {data.draw(st.sampled_from(tasks)): 0}))
             self.run(self.network.tasks.sweep())
 
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        """By somebody who knows the id; one that has ended is cancelled in vain."""
+        if self.submitted:
+            task = data.draw(st.sampled_from(sorted(self.submitted)))
+            self.run(self.network.tasks.cancel(task, "guest"))  # type: ignore[arg-type]
+            assert self.run(self.network.tasks.read(task)).terminal  # type: ignore[arg-type]
+
     @rule(number=NODES)
     def broker_loses_everything(self, number: int) -> None:
         self.run(self.network.envelopes(node_address(number)))

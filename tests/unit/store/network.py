@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from eth_keys.datatypes import PrivateKey
 from redis.asyncio import Redis
@@ -88,6 +89,10 @@ class Network:
         for attempt in await self.held(node):
             await self.redis.zadd("relay:leases", {attempt: 0})
         return await self.tasks.sweep()
+
+    @staticmethod
+    def now() -> datetime:
+        return datetime.now(UTC)
 
     async def state(self, task_id: TaskId) -> TaskState:
         return (await self.tasks.read(task_id)).state
