@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, Sec
 
 from coordinator.lifecycle.caller import TIERS, Tier
 from coordinator.lifecycle.order import Mode
+from coordinator.lifecycle.tiers import DEFAULT_TIERS, TierLimits, default_tiers
 from coordinator.protocol.envelope import Endpoint
 
 EXAMPLE: Final = Path(__file__).with_name("relay.example.toml")
@@ -67,9 +68,6 @@ _HTTP_URL: Final = TypeAdapter(HttpUrl)
 ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")]
 Money = Annotated[Decimal, BeforeValidator(_exact)]
 Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
-Rate = Annotated[int, Field(ge=1, le=10_000_000)]
-# {mode}.{source}.{model}; also written into a Lua script, between quotes
-ScopeName = Annotated[str, Field(pattern=r"^(direct|opengpu)\.[a-z0-9_-]{1,40}\.[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")]
 
 
 class _Table(BaseModel):
@@ -122,45 +120,23 @@ class Upstream(_Table):
     silence_timeout: Seconds = Field(default=timedelta(seconds=60), validation_alias="silence_seconds")
 
 
-class TierLimits(_Table):
-    """What a tier allows. Rates are requests a minute, as many at once and then one each minute's share of them.
-
-    `model_restrictions`: the scopes that may be used, all when there are none. `concurrent`: unfinished tasks at a
-    time. `max_keys`: keys of an account of this tier.
-    """
-
-    opengpu: Rate
-    direct: Rate
-    overall: Rate = Field(validation_alias="global")
-    concurrent: Annotated[int, Field(ge=1, le=1_000_000)]
-    max_keys: Annotated[int, Field(ge=0, le=100_000)]
-    model_restrictions: list[ScopeName] = []
-
-
-# What stands in a table of the file goes before; so does what a key says of itself.
-DEFAULT_TIERS: Final[Mapping[Tier, Mapping[str, int]]] = {
-    "guest": {"opengpu": 20, "direct": 20, "global": 30, "concurrent": 4, "max_keys": 0},
-    "basic": {"opengpu": 60, "direct": 120, "global": 150, "concurrent": 32, "max_keys": 20},
-    "pro": {"opengpu": 600, "direct": 1200, "global": 1500, "concurrent": 256, "max_keys": 200},
-    "max": {"opengpu": 6000, "direct": 12_000, "global": 15_000, "concurrent": 2048, "max_keys": 1000},
-}
-
-
-def _default_tiers() -> Mapping[Tier, TierLimits]:
-    return {tier: TierLimits.model_validate(DEFAULT_TIERS[tier]) for tier in TIERS}
-
-
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     """Everything the file says, checked. `tiers` has all four, from the least to the most."""
 
     models: Mapping[str, Model]
     upstreams: Sequence[Upstream]
-    tiers: Mapping[Tier, TierLimits] = field(default_factory=_default_tiers)
+    tiers: Mapping[Tier, TierLimits] = field(default_factory=default_tiers)
 
     def offers(self, mode: Mode) -> list[Model]:
         """The models of a mode, in the file's order."""
         return [model for model in self.models.values() if mode in model.modes]
+
+    def closed_to(self, model: Model) -> list[str]:
+        """The tiers that may not use it in any of its modes."""
+        scopes = {model.scope(mode) for mode in model.modes}
+        restricted = {tier: set(limits.model_restrictions) for tier, limits in self.tiers.items()}
+        return [tier for tier, allowed in restricted.items() if allowed and not allowed & scopes]
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Catalogue:

@@ -35,6 +35,7 @@ from coordinator.store.connection import broker_address, connect
 from coordinator.store.direct import DirectLine
 from coordinator.store.idempotency import IdempotencyClaims
 from coordinator.store.keybook import KeyBook
+from coordinator.store.keyring import KeyRing
 from coordinator.store.nodes import NodeStore
 from coordinator.store.outbox import RedisOutbox
 from coordinator.store.scripts import Scripts
@@ -93,6 +94,7 @@ def build_api(settings: Settings) -> ASGIApp:
         version=version("opengpu-relay"),
         commit=os.environ.get("RELAY_COMMIT", "unknown"),
         origins=Origins(settings.trusted_proxies),
+        ring=KeyRing(redis),
         limits=ChatLimits(body=settings.max_body_bytes, wait=settings.sync_wait),
         lifespan=lifespan,
         hot=node_routes(desk),

@@ -21,11 +21,12 @@ from coordinator.api.hangup import ClientGone
 from coordinator.api.health import health_routes
 from coordinator.api.idempotency import Once
 from coordinator.api.keeping import Keeper
+from coordinator.api.keys import key_routes
 from coordinator.api.limits import Gate
 from coordinator.api.listing import DOCUMENT_PATH
 from coordinator.api.models import model_routes
 from coordinator.api.openapi import document
-from coordinator.api.ports import Claims, KeyBook, Relay, Upstreams
+from coordinator.api.ports import Claims, KeyBook, KeyRing, Relay, Upstreams
 from coordinator.api.tasks import task_routes
 from coordinator.catalogue import Catalogue
 from coordinator.errors import RelayError
@@ -47,10 +48,11 @@ def create_app(
     commit: str,
     limits: ChatLimits | None = None,
     origins: Origins | None = None,
+    ring: KeyRing | None = None,
     lifespan: Lifespan | None = None,
     hot: Mapping[tuple[str, str], Handler] | None = None,
 ) -> FrontDoor:
-    """The ASGI application. `hot`: more handlers that skip the framework, beside the calls to model servers.
+    """The ASGI application. `ring`: behind the routes of keys, which are not there without. `hot`: more handlers that skip the framework, beside the calls to model servers.
 
     At shutdown, direct calls still to be stored are, before `lifespan` closes anything."""
     keeper, gate = Keeper(relay), Gate(keys, origins or Origins())
@@ -66,6 +68,8 @@ def create_app(
     health = health_routes(relay, version, commit)
     for router in (routes(calls.answer), task_routes(relay, gate), model_routes(catalogue, relay), health):
         app.include_router(router)
+    if ring is not None:
+        app.include_router(key_routes(ring, gate, catalogue.tiers))
     _answer_failures(app)
     _serve_document(app)
     return FrontDoor(app, {**handlers(calls.answer), **(hot or {})})

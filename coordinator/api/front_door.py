@@ -6,6 +6,7 @@ import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 import structlog
 from starlette.responses import Response
@@ -14,9 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from coordinator.api.failures import Failure
 from coordinator.api.hangup import ClientGone
 from coordinator.api.limits import RESPONSE_HEADERS
-from coordinator.errors import InternalError, RelayError
+from coordinator.errors import InternalError, InvalidRequest, RelayError
 
 Handler = Callable[[Scope, Receive], Awaitable[Response]]
+_KEY_IN_URL: Final = "url: holds an API key. Send keys as X-API-Key or Bearer token; revoke this one if others saw it."
 _INTERNAL: Final = "Something went wrong here. The operator finds it in the log under the request id."
 
 log = structlog.get_logger("api")
@@ -54,6 +56,11 @@ class FrontDoor:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         handler = self._hot.get((scope["method"], scope["path"]))
+        if _shows_a_key(scope):
+            await Failure.of(InvalidRequest(_KEY_IN_URL, status=400)).response(scope["request_id"])(
+                scope, receive, send
+            )
+            return
         if handler is None:
             await self.app(scope, receive, send)
             return
@@ -62,6 +69,12 @@ class FrontDoor:
         except RelayError as error:
             response = Failure.of(error).response(scope["request_id"])
         await response(scope, receive, send)
+
+
+def _shows_a_key(scope: Scope) -> bool:
+    """URLs stand in logs and histories: a key in one is refused wherever it is, before anything looks at it."""
+    query: bytes = scope["query_string"]
+    return "relay_sk_" in scope["path"] or (bool(query) and b"relay_sk_" in unquote_to_bytes(query))
 
 
 def internal_failure(request_id: str) -> Response:

@@ -15,7 +15,6 @@ from coordinator.lifecycle.order import Mode
 from coordinator.protocol.envelope import Endpoint
 
 DOCUMENT_PATH: Final = "/v2/openapi-public.json"
-TIERS: Final = ("guest", "basic", "pro", "max")
 _MODES: Final[tuple[Mode, ...]] = ("direct", "opengpu")
 
 
@@ -23,7 +22,9 @@ def model_list(catalogue: Catalogue) -> dict[str, Any]:
     """`{mode: {source: [row]}}`; a mode without models is absent, `auto` is the union."""
     listed: dict[str, Any] = {"auto": _by_source(list(catalogue.models.values()))}
     listed |= {mode: _by_source(offered) for mode in _MODES if (offered := catalogue.offers(mode))}
-    return listed | {"model_restrictions_per_tier": {tier: [] for tier in TIERS}}
+    return listed | {
+        "model_restrictions_per_tier": {tier: limits.model_restrictions for tier, limits in catalogue.tiers.items()}
+    }
 
 
 def _by_source(models: list[Model]) -> dict[str, list[dict[str, Any]]]:
@@ -81,8 +82,11 @@ def _exact(amount: Decimal) -> orjson.Fragment:
     return orjson.Fragment(f"{amount:f}")
 
 
-def model_detail(model: Model, live: set[str]) -> dict[str, Any]:
-    """What official clients look up before they send. `live`: the models that some node serves now."""
+def model_detail(model: Model, live: set[str], restricted: list[str]) -> dict[str, Any]:
+    """What official clients look up before they send.
+
+    `live`: the models that some node serves now. `restricted`: the tiers that can't use it.
+    """
     served = _served(model)[0]
     return {
         "name": model.name,
@@ -98,7 +102,7 @@ def model_detail(model: Model, live: set[str]) -> dict[str, Any]:
         "response_schema": served.response.model_json_schema(),
         "response_schema_url": f"{DOCUMENT_PATH}#/components/schemas/{served.response.__name__}",
         "store_output_supported": False,
-        "restricted_tiers": [],
+        "restricted_tiers": restricted,
         "pricing": _prices(model),
         "available": "direct" in model.modes or model.name in live,
         "status": "available",

@@ -33,7 +33,7 @@ def model_routes(catalogue: Catalogue, relay: Relay) -> APIRouter:
     async def read_model(model: str) -> Response:
         found = _find(catalogue, model)
         live = await relay.opengpu_models() if "direct" not in found.modes else set()
-        return json_response(orjson.dumps(model_detail(found, live)))
+        return json_response(orjson.dumps(model_detail(found, live, catalogue.closed_to(found))))
 
     @router.get("/v2/openai/v1/models", responses={200: {"model": OpenAIModelList}}, summary="Models, as OpenAI does")
     async def list_openai_models() -> Response:

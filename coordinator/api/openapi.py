@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from coordinator.api.completions import OpenAICompletionRequest
 from coordinator.api.embeddings import OpenAIEmbeddingRequest
+from coordinator.api.key_bodies import KEY_REQUESTS
 from coordinator.api.requests import OpenAIChatRequest
 from coordinator.api.responses import AsyncTaskAccepted, Failed, StreamFailed
 
@@ -67,6 +68,12 @@ def request_extra(request: type[BaseModel]) -> dict[str, Any]:
     }
 
 
+def body_extra(request: type[BaseModel]) -> dict[str, Any]:
+    """The same for one that takes no model server's request."""
+    schema = {"$ref": f"{_REF}{request.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 def responses_of(response: type[BaseModel], *, streams: bool) -> dict[int | str, dict[str, Any]]:
     """4xx and 5xx beside the published 200, 202 and 422."""
     return {
@@ -85,6 +92,9 @@ def document(app: FastAPI) -> dict[str, Any]:
     schemas |= _VALIDATION
     for request in _REQUESTS:
         schemas[request.__name__] = request.model_json_schema(ref_template=_REF + "{model}")
+    for body in KEY_REQUESTS:
+        schema = body.model_json_schema(ref_template=_REF + "{model}")
+        schemas |= schema.pop("$defs", {}) | {body.__name__: schema}
     built["components"]["securitySchemes"] = _SECURITY
     built["security"] = [{name: []} for name in _SECURITY]
     return built

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from coordinator.errors import RelayError
 from coordinator.lifecycle.caller import Admitted, Caller, Credential
 from coordinator.lifecycle.idempotency import Ask, Turn
+from coordinator.lifecycle.keys import Key, KeyChanges, KeyPage, KeyQuery, NewKey
 from coordinator.lifecycle.order import Claim, Mode, Order
 from coordinator.lifecycle.task import TaskPage, TaskView
 from coordinator.protocol.envelope import Endpoint
@@ -93,6 +94,26 @@ class Claims(Protocol):
 
     async def ended(self, task_id: TaskId, timeout: timedelta) -> None:
         """Returns when a direct call may have ended, or when time is up."""
+        ...
+
+
+class KeyRing(Protocol):
+    """An account's keys. Raises KeyNotFound for those of others, and StoreUnavailable."""
+
+    async def create(self, new: NewKey, most: int | None = None) -> tuple[str, Key]:
+        """The full key, and what is kept of it. Raises KeyLimitReached."""
+        ...
+
+    async def page(self, account: str, query: KeyQuery) -> KeyPage: ...
+    async def change(self, account: str, key_id: str, changes: KeyChanges) -> Key: ...
+    async def revoke(self, account: str, key_id: str) -> Key: ...
+    async def unrevoke(self, account: str, key_id: str) -> Key: ...
+    async def top_up(self, account: str, key_id: str, nano: int) -> Key:
+        """Raises InvalidRequest above what a budget may hold."""
+        ...
+
+    async def delete(self, account: str, key_id: str) -> None:
+        """Raises InvalidRequest (400) for one that is not revoked."""
         ...
 
 

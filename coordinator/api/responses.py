@@ -198,6 +198,29 @@ class ModelDetail(BaseModel):
     context_length: int | None = None
 
 
+class TierRates(BaseModel):
+    """Requests a minute."""
+
+    opengpu: int
+    direct: int
+    overall: int = Field(alias="global")
+
+
+class TierRow(BaseModel):
+    """`model_restrictions`: the scopes that the tier may use, all when there are none."""
+
+    tier: str
+    model_restrictions: list[str]
+    rate_limits: TierRates
+    concurrent_tasks: int
+    max_keys: int
+
+
+class TierList(BaseModel):
+    tiers: list[TierRow]
+    current_tier: str
+
+
 class OpenAIModel(BaseModel):
     id: str
     object: Literal["model"]

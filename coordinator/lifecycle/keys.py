@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Final, Literal
 from coordinator.lifecycle.caller import Tier
 
 KeyStatus = Literal["active", "revoked"]
+KEY_ID: Final = re.compile(r"^key_[0-9a-f]{16}$")
 NANO: Final = 10**9
 # Redis counts in 64 bits, its scripts in doubles: below this both are exact.
 MAX_BUDGET_NANO: Final = 10**6 * NANO
@@ -42,6 +44,36 @@ class Key:
     restrictions: Restrictions
     budget_nano: int | None
     spent_nano: int
+    used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyQuery:
+    """Which keys of an account; None does not ask. `starting_after` is a key id."""
+
+    limit: int = 100
+    status: KeyStatus | None = None
+    name: str | None = None
+    name_prefix: str | None = None
+    superkey: bool | None = None
+    starting_after: str | None = None
+
+    def asks_for(self, key: Key) -> bool:
+        return (
+            self.status in (None, key.status)
+            and self.name in (None, key.name)
+            and key.name.startswith(self.name_prefix or "")
+            and self.superkey in (None, key.superkey)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """`total` keys were asked for; these are some of them, and there are more when there is a `next_cursor`."""
+
+    keys: Sequence[Key]
+    total: int
+    next_cursor: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from typing import Any, Final, cast
 
 from redis.asyncio import Redis
 
-from coordinator.catalogue import TierLimits
 from coordinator.errors import InvalidApiKey, KeyRevoked, ModelNotAvailable, RateLimited, ScopeDenied
 from coordinator.lifecycle.caller import Admitted, Allowance, Caller, Credential, Tier
 from coordinator.lifecycle.order import Mode
+from coordinator.lifecycle.tiers import TierLimits
 from coordinator.store.scripts import unavailable
 
 _FORM: Final = re.compile(r"^relay_sk_[A-Za-z0-9_-]{20,200}$")

@@ -12,7 +12,17 @@ from redis.asyncio import Redis
 
 from coordinator.errors import InvalidRequest, KeyLimitReached, KeyNotFound
 from coordinator.lifecycle.caller import Tier
-from coordinator.lifecycle.keys import MAX_BUDGET_NANO, NANO, Key, KeyChanges, KeyStatus, NewKey, Restrictions
+from coordinator.lifecycle.keys import (
+    MAX_BUDGET_NANO,
+    NANO,
+    Key,
+    KeyChanges,
+    KeyPage,
+    KeyQuery,
+    KeyStatus,
+    NewKey,
+    Restrictions,
+)
 from coordinator.store.keybook import digest
 from coordinator.store.scripts import texts, unavailable
 
@@ -67,6 +77,20 @@ class KeyRing:
                 pipe.zrevrange(f"relay:keys:{name}", 0, -1)
             listed = await pipe.execute()
         return await self._rows([key_id for row in listed for key_id in _decoded(row)])
+
+    async def page(self, account: str, query: KeyQuery) -> KeyPage:
+        """The newest first. Raises KeyNotFound for a cursor that is no key of the account."""
+        keys = await self.all(account)
+        start = 0
+        if query.starting_after is not None:
+            ids = [key.key_id for key in keys]
+            if query.starting_after not in ids:
+                raise _unknown()
+            start = ids.index(query.starting_after) + 1
+        found = [key for key in keys[start:] if query.asks_for(key)]
+        page = found[: query.limit]
+        more = page[-1].key_id if len(found) > query.limit else None
+        return KeyPage(page, sum(map(query.asks_for, keys)), more)
 
     async def change(self, account: str | None, key_id: str, changes: KeyChanges) -> Key:
         """Raises KeyNotFound."""
@@ -153,6 +177,7 @@ def _key(row: Mapping[str, str]) -> Key:
         restrictions=Restrictions(tuple(row.get("scopes", "").split()), limits),
         budget_nano=int(row["budget_nano"]) if "budget_nano" in row else None,
         spent_nano=int(row.get("spent_nano", "0")),
+        used_at=_moment(row["used_ms"]) if "used_ms" in row else None,
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from coordinator.catalogue import DEFAULT_TIERS, EXAMPLE, CatalogueError, load, parse
+from coordinator.catalogue import EXAMPLE, CatalogueError, load, parse
+from coordinator.lifecycle.tiers import DEFAULT_TIERS
 
 PRICE = {"per_1m_input_tokens": "0.08", "per_1m_output_tokens": "0.48"}
 GOOD: dict[str, Any] = {

@@ -1,7 +1,7 @@
 -- Credentials, scopes and limits of one request, in one step. Loaded after the generated table TIERS alone (see keybook.py).
 --
 -- relay:key:{sha256}     hash   id name shown tier status account created_ms super scopes limit_opengpu limit_direct limit_global
---                               limit_concurrent budget_nano spent_nano held_nano revoked_ms; scopes is '\n' scope '\n' scope '\n'
+--                               limit_concurrent budget_nano spent_nano held_nano revoked_ms used_ms; scopes is '\n' scope '\n' scope '\n'
 -- relay:keyid:{key_id}   string the sha256
 -- relay:keys:{account}   zset   key ids by when they were made (ms)
 -- relay:accounts         set    those that have keys
@@ -12,7 +12,7 @@
 -- Returns {'unknown'} | {'revoked'} | {what, id, tier, account, super, concurrent, mode, bucket, limit, remaining, reset_us, retry_us}
 --   what: ok | scope (not the key's) | tier (not the tier's) | rate
 
--- A Redis that restarts forgets the limits of the last minute; no request waits for a disk.
+-- A Redis that restarts forgets the limits of the last minute, and who was here last; no request waits for a disk.
 if redis.set_repl then redis.set_repl(redis.REPL_NONE) end  -- the fake has no log to keep out of
 
 local MINUTE = 60000000
@@ -68,6 +68,7 @@ end
 if counted and retry == 0 then
   redis.call(unpack(kept))
   redis.call('PEXPIRE', 'relay:tat:' .. id, 61000)
+  if ARGV[1] ~= '' then redis.call('HSET', 'relay:key:' .. ARGV[1], 'used_ms', int(math.floor(NOW / 1000))) end
 end
 return {retry == 0 and 'ok' or 'rate', id, tier, account, super, int(limit('concurrent')), mode, tightest.name,
   int(tightest.limit), int(tightest.remaining), int(tightest.tat - NOW), int(retry)}

@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from coordinator.catalogue import DEFAULT_TIERS, Catalogue, TierLimits
 from coordinator.errors import InvalidApiKey, KeyRevoked, ModelNotAvailable, RateLimited, ScopeDenied
 from coordinator.lifecycle.caller import Credential, Tier
 from coordinator.lifecycle.keys import NewKey, Restrictions
 from coordinator.lifecycle.order import Mode, Order
+from coordinator.lifecycle.tiers import DEFAULT_TIERS, TierLimits, default_tiers
 from coordinator.protocol.ids import new_task_id
 from coordinator.store.keybook import KeyBook
 from coordinator.store.keyring import KeyRing
 from tests.unit.store.network import COMMITMENT, MODEL, REQUEST, Network
 
-TIERS = Catalogue({}, ()).tiers
+TIERS = default_tiers()
 LAPTOP = NewKey("laptop", "default", "basic")
 GUEST = Credential(None, "192.0.2.1")
 DIRECT: dict[Mode, str] = {"direct": "direct.openai.m"}
