@@ -72,7 +72,8 @@ class FakeUpstream:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[FakeUpstream]:
         app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_post("/v1/chat/completions", self.handle)
+        for path in ("chat/completions", "completions", "embeddings"):
+            app.router.add_post(f"/v1/{path}", self.handle)
         app.router.add_get("/v1/models", self.models)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
@@ -92,6 +93,50 @@ async def complete_or_stream(request: web.Request, body: dict[str, Any]) -> web.
     if (body.get("stream_options") or {}).get("include_usage"):
         frames.append(usage_chunk())
     return await streamed(request, [*frames, DONE])
+
+
+async def as_asked(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """Does what it is asked for: tools, `n`, log-probabilities, JSON, text completions, embeddings as numbers."""
+    if request.path.endswith("/embeddings"):
+        count = len(body["input"]) if isinstance(body["input"], list) else 1
+        data = [{"object": "embedding", "index": i, "embedding": [i + 0.5, -2.0]} for i in range(count)]
+        usage = {"prompt_tokens": count, "total_tokens": count}
+        return web.json_response({"object": "list", "model": "own-name", "data": data, "usage": usage})
+    numbers = range(body.get("n") or 1)
+    if "prompt" in body:
+        if body.get("stream"):
+            texts = [{"choices": [{"index": 0, "text": text, "finish_reason": None}]} for text in (" time", ".")]
+            frame = {"id": "c", "object": "text_completion", "created": 1, "model": "own-name"}
+            return await streamed(
+                request, [b"data: " + orjson.dumps(frame | text) + b"\n\n" for text in texts] + [DONE]
+            )
+        logprobs = {"tokens": [" time"], "token_logprobs": [-0.1]} if body.get("logprobs") is not None else None
+        texts = [{"index": i, "text": " time.", "finish_reason": "stop", "logprobs": logprobs} for i in numbers]
+        return web.json_response(COMPLETION | {"object": "text_completion", "choices": texts})
+    if body.get("stream") and not body.get("tools"):
+        return await complete_or_stream(request, body)
+    choices = [{"index": i, "finish_reason": "stop", **_choice(body)} for i in numbers]
+    if body.get("stream"):
+        deltas = [{"index": 0, "finish_reason": "tool_calls", "delta": _choice(body)["message"]}]
+        for number, call in enumerate(deltas[0]["delta"]["tool_calls"]):
+            call["index"] = number
+        frame = COMPLETION | {"object": "chat.completion.chunk", "choices": deltas}
+        return await streamed(request, [b"data: " + orjson.dumps(frame) + b"\n\n", DONE])
+    return web.json_response(COMPLETION | {"choices": choices})
+
+
+def _choice(body: dict[str, Any]) -> dict[str, Any]:
+    if body.get("tools"):
+        function = {"name": body["tools"][0]["function"]["name"], "arguments": '{"city":"Rome"}'}
+        call = {"id": "call_1", "type": "function", "function": function}
+        return {"message": {"role": "assistant", "content": None, "tool_calls": [call]}, "finish_reason": "tool_calls"}
+    text = '{"answer":"Hello."}' if body.get("response_format") else "Hello."
+    choice: dict[str, Any] = {"message": {"role": "assistant", "content": text}}
+    if body.get("logprobs"):
+        likely = [{"token": token, "logprob": -0.1, "bytes": None} for token in ("Hello.", "Hi.")]
+        entry = likely[0] | {"top_logprobs": likely[: body.get("top_logprobs") or 0]}
+        choice["logprobs"] = {"content": [entry], "refusal": None}
+    return choice
 
 
 async def streamed(request: web.Request, frames: list[bytes]) -> web.StreamResponse:

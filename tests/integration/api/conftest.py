@@ -27,20 +27,27 @@ class Served:
     relay: FakeRelay
     upstream: FakeUpstream
     server: uvicorn.Server
+    keys: FakeKeyBook
 
-    def client(self, api_key: str = GOOD_KEY) -> AsyncOpenAI:
-        return AsyncOpenAI(api_key=api_key, base_url=f"{self.base}/v2/openai/v1", max_retries=0)
+    def client(self, api_key: str = GOOD_KEY, max_retries: int = 0) -> AsyncOpenAI:
+        return AsyncOpenAI(api_key=api_key, base_url=f"{self.base}/v2/openai/v1", max_retries=max_retries)
 
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     relay = FakeRelay()
     async with FakeUpstream().serving() as upstream:
-        model = {"name": MODEL, "modes": ["opengpu", "direct"], "prices": {"opengpu": _PRICE, "direct": _PRICE}}
+        model = {
+            "name": MODEL,
+            "modes": ["opengpu", "direct"],
+            "endpoints": ["chat", "completions", "embeddings"],
+            "prices": {"opengpu": _PRICE, "direct": _PRICE},
+        }
         one = {"name": "one", "base_url": upstream.base_url, "models": {MODEL: "own-name"}}
         catalogue = parse({"models": [model], "upstreams": [one]}, {})
         pool = UpstreamPool(catalogue.upstreams)
-        app = create_app(relay, FakeKeyBook(), FakeClaims(), catalogue, pool, version="1", commit="c")
+        keys = FakeKeyBook()
+        app = create_app(relay, keys, FakeClaims(), catalogue, pool, version="1", commit="c")
         # uvicorn opens the port itself, as in production: asyncio sets TCP_NODELAY on no socket that was handed in
         settings = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=1)
         server = uvicorn.Server(settings)
@@ -49,7 +56,7 @@ async def served() -> AsyncIterator[Served]:
             while not server.started:
                 await asyncio.sleep(0.005)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Served(f"http://127.0.0.1:{port}", relay, upstream, server)
+        yield Served(f"http://127.0.0.1:{port}", relay, upstream, server, keys)
         server.should_exit = True
         await serving
         await pool.close()
