@@ -22,7 +22,7 @@ from coordinator.api.limits import Gate
 from coordinator.api.modes import choices
 from coordinator.api.ports import Relay, Upstreams
 from coordinator.api.requests import Asked, RelayRequest
-from coordinator.api.streaming import StreamedAnswer
+from coordinator.api.streaming import QUIET, StreamedAnswer
 from coordinator.catalogue import Catalogue
 from coordinator.errors import RelayError, StoreUnavailable, UpstreamTimeout
 from coordinator.lifecycle.order import Order
@@ -36,10 +36,12 @@ _STORE_PAUSE_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ChatLimits:
-    """`body` in bytes; `wait` is how long a synchronous opengpu call stays open before it is told to poll."""
+    """`body` in bytes; `wait` is how long a synchronous opengpu call stays open before it is told to poll; `quiet` how
+    long a stream may be silent before a comment goes out."""
 
     body: int = DEFAULT_LIMIT
     wait: timedelta = timedelta(seconds=600)
+    quiet: timedelta = QUIET
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ class Calls:
                 frames = await self.upstreams.stream(order.model, order.request, order.endpoint)
         except RelayError as error:
             return Failure.of(error).stream_response()
-        return StreamedAnswer(frames)
+        return StreamedAnswer(frames, quiet=self.limits.quiet)
 
     async def _direct(self, request_id: str, receive: Receive, order: Order, task_id: TaskId) -> Response:
         started_at = datetime.now(UTC)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 import uvicorn
 from openai import AsyncOpenAI
 
 from coordinator.api.app import create_app
+from coordinator.api.chat import ChatLimits
 from coordinator.catalogue import parse
 from coordinator.upstream.pool import UpstreamPool
 from tests.fakes.relay import GOOD_KEY, FakeClaims, FakeKeyBook, FakeRelay
 from tests.fakes.upstream import FakeUpstream
 
 MODEL = "relay/tiny-chat"
+LIMITS = ChatLimits(quiet=timedelta(seconds=0.2))
 CHAT = "/v2/openai/v1/chat/completions"
 _PRICE = {"per_1m_input_tokens": "0.01", "per_1m_output_tokens": "0.02"}
 
@@ -47,7 +50,7 @@ async def served() -> AsyncIterator[Served]:
         catalogue = parse({"models": [model], "upstreams": [one]}, {})
         pool = UpstreamPool(catalogue.upstreams)
         keys = FakeKeyBook()
-        app = create_app(relay, keys, FakeClaims(), catalogue, pool, version="1", commit="c")
+        app = create_app(relay, keys, FakeClaims(), catalogue, pool, version="1", commit="c", limits=LIMITS)
         # uvicorn opens the port itself, as in production: asyncio sets TCP_NODELAY on no socket that was handed in
         settings = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=1)
         server = uvicorn.Server(settings)

@@ -13,10 +13,12 @@ import httpx
 import pytest
 from aiohttp import web
 
-from tests.fakes.upstream import ANSWER, DONE, chunk, never, opened_stream
+from coordinator.api.streaming import KEEP_ALIVE
+from tests.fakes.upstream import ANSWER, DONE, chunk, hang_up, never, opened_stream
 from tests.integration.api.conftest import CHAT, MODEL, Served
 
 PATIENCE_S = 5.0
+CANCELLED_WITHIN_S = 1.0
 ASKED: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hello!"}]}
 
 
@@ -44,7 +46,8 @@ async def test_a_client_that_hangs_up_before_the_answer_cancels_the_upstream(ser
         while not served.upstream.requests:
             await asyncio.sleep(0.005)
         writer.transport.abort()
-        await served.upstream.cancelled.wait()
+        async with asyncio.timeout(CANCELLED_WITHIN_S):
+            await served.upstream.cancelled.wait()
     assert served.relay.kept == []
 
 
@@ -59,7 +62,8 @@ async def test_a_client_that_hangs_up_within_a_stream_cancels_the_upstream(serve
         writer.write(request_bytes(json.dumps(ASKED | {"stream": True}).encode()))
         await reader.readuntil(b"Hel")
         writer.close()
-        await served.upstream.cancelled.wait()
+        async with asyncio.timeout(CANCELLED_WITHIN_S):
+            await served.upstream.cancelled.wait()
 
 
 async def test_a_client_that_hangs_up_leaves_its_opengpu_task_running(served: Served) -> None:
@@ -91,6 +95,45 @@ async def test_a_frame_goes_out_while_the_upstream_holds_the_next_one_back(serve
         assert b"lo." not in head
         go_on.set()
         assert b"data: [DONE]\n\n" in await reader.read()
+
+
+async def test_a_silent_stream_shows_signs_of_life(served: Served) -> None:
+    """Comments while the upstream says nothing, none between frames, and the answer whole all the same."""
+    go_on = asyncio.Event()
+
+    async def script(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        response = await opened_stream(request)
+        await response.write(chunk("Hel"))
+        await go_on.wait()
+        await response.write(chunk("lo.") + DONE)
+        return response
+
+    served.upstream.script = script
+    async with connected(served) as (reader, writer):
+        writer.write(request_bytes(json.dumps(ASKED | {"stream": True}).encode(), "Connection: close"))
+        await reader.readuntil(b'"Hel"')
+        for _ in range(3):
+            assert (await reader.readuntil(KEEP_ALIVE)).endswith(KEEP_ALIVE)
+        go_on.set()
+        rest = await reader.read()
+        assert b'"lo."' in rest
+        assert b"data: [DONE]\n\n" in rest
+
+
+async def test_an_upstream_that_dies_in_mid_stream_is_told(served: Served) -> None:
+    async def script(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        response = await opened_stream(request)
+        await response.write(chunk("Hel"))
+        hang_up(request)
+        return response
+
+    served.upstream.script = script
+    async with httpx.AsyncClient(base_url=served.base) as client:
+        reply = await client.post(CHAT, json=ASKED | {"stream": True})
+    assert reply.status_code == 200
+    *_, last = reply.text.strip().split("\n\n")
+    assert json.loads(last.removeprefix("data: "))["error"]["code"] == 502
+    assert "[DONE]" not in reply.text
 
 
 async def test_small_packets_go_out_at_once(served: Served) -> None:
