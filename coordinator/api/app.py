@@ -52,7 +52,9 @@ def create_app(
     lifespan: Lifespan | None = None,
     hot: Mapping[tuple[str, str], Handler] | None = None,
 ) -> FrontDoor:
-    """The ASGI application. `ring`: behind the routes of keys, which are not there without. `hot`: more handlers that skip the framework, beside the calls to model servers.
+    """The ASGI application. `hot`: more handlers that skip the framework, beside the calls to model servers.
+
+    `ring`: behind the routes of keys, which are not there without it.
 
     At shutdown, direct calls still to be stored are, before `lifespan` closes anything."""
     keeper, gate = Keeper(relay), Gate(keys, origins or Origins())

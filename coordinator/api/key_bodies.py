@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
@@ -14,19 +15,19 @@ from coordinator.lifecycle.tiers import Rate, ScopeName
 
 MAX_DOLLARS: Final = MAX_BUDGET_NANO // NANO
 _MAX_SCOPES: Final = 1000
+_NUMERAL: Final = re.compile(r"-?\d{1,20}(\.\d{1,20})?(e[+-]?\d{1,2})?", re.ASCII)
 
 
 def _decimal(value: object) -> object:
     """A JSON number as its shortest text says it, or a text: 0.1 is a tenth."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("must be a number of US dollars")
-    return str(value)
-
-
-def _whole_nano(value: Decimal) -> Decimal:
-    if value != value.quantize(Decimal(1) / NANO):
+    if not _NUMERAL.fullmatch(str(value)):
+        raise ValueError("must be a number of US dollars")
+    amount = Decimal(str(value))
+    if amount * NANO % 1:
         raise ValueError("must have at most 9 decimals")
-    return value
+    return amount
 
 
 def _kept(key: str) -> str:
@@ -36,9 +37,8 @@ def _kept(key: str) -> str:
 
 
 _NUMBER: Final = WithJsonSchema({"type": "number", "minimum": 0, "maximum": MAX_DOLLARS})
-_MONEY: Final = (BeforeValidator(_decimal), AfterValidator(_whole_nano), _NUMBER)
-Dollars = Annotated[Decimal, Field(ge=0, le=MAX_DOLLARS, allow_inf_nan=False), *_MONEY]
-Amount = Annotated[Decimal, Field(gt=0, le=MAX_DOLLARS, allow_inf_nan=False), *_MONEY]
+Dollars = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, le=MAX_DOLLARS), _NUMBER]
+Amount = Annotated[Decimal, BeforeValidator(_decimal), Field(gt=0, le=MAX_DOLLARS), _NUMBER]
 Name = Annotated[str, Field(min_length=3, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$"), AfterValidator(_kept)]
 
 

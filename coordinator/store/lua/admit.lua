@@ -3,7 +3,7 @@
 -- relay:key:{sha256}     hash   id name shown tier status account created_ms super scopes limit_opengpu limit_direct limit_global
 --                               limit_concurrent budget_nano spent_nano held_nano revoked_ms used_ms; scopes is '\n' scope '\n' scope '\n'
 -- relay:keyid:{key_id}   string the sha256
--- relay:keys:{account}   zset   key ids by when they were made (ms)
+-- relay:keys:{account}   zset   key ids by when they were made (µs)
 -- relay:accounts         set    those that have keys
 -- relay:tat:{caller}     hash   bucket -> its theoretical arrival time (µs), of the generic cell rate algorithm: a bucket holds
 --                               a minute's requests, and gets one back each interval

@@ -76,7 +76,8 @@ class Stand:
 @pytest.fixture(scope="session")
 def standing() -> tuple[FrontDoor, Stand, Stand, Stand]:
     relay, upstreams, claims = Stand(), Stand(), Stand()
-    app = create_app(relay, FakeKeyBook(), claims, catalogue(), upstreams, version="1.2.3", commit="abc")
+    # the routes of keys are in the document; tests/unit/api/test_keys.py puts a store behind them
+    app = create_app(relay, FakeKeyBook(), claims, catalogue(), upstreams, version="1.2.3", commit="abc", ring=Stand())
     return app, relay, upstreams, claims
 
 

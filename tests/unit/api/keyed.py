@@ -1,0 +1,80 @@
+"""The API with real keys and limits: the store's own, on fakeredis, behind the whole application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+from fakeredis import FakeAsyncRedis, FakeServer
+from redis.asyncio import Redis
+
+from coordinator.api.app import create_app
+from coordinator.api.credentials import Network, Origins
+from coordinator.catalogue import parse
+from coordinator.lifecycle.keys import NewKey, Restrictions
+from coordinator.store.keybook import KeyBook
+from coordinator.store.keyring import KeyRing
+from tests.fakes.relay import FakeClaims, FakeRelay, FakeUpstreams
+from tests.fakes.upstream import ANSWER
+from tests.unit.api.conftest import CATALOGUE, CHAT, asking, catalogue
+
+KEYS = "/v2/customer/keys"
+SUPER = NewKey("the boss", "acme", "pro", superkey=True)
+Tables = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass
+class Keyed:
+    """`keys`: a superkey of `acme` and an ordinary key of its own, in full."""
+
+    redis: Redis
+    ring: KeyRing
+    client: httpx.AsyncClient
+    relay: FakeRelay
+    superkey: str
+    ordinary: str
+
+    async def manage(self, method: str, path: str = "", *, key: str | None = None, **more: Any) -> httpx.Response:
+        headers = {"X-API-Key": key or self.superkey}
+        return await self.client.request(method, f"{KEYS}{path}", headers=headers, **more)
+
+    async def made(self, **body: Any) -> dict[str, Any]:
+        reply = await self.manage("POST", json={"name": "a key", **body})
+        assert reply.status_code == 201, reply.text
+        row: dict[str, Any] = reply.json()
+        return row
+
+    async def ask(self, key: str | None = None, headers: Mapping[str, str] = {}, **fields: Any) -> httpx.Response:
+        credentials = {"Authorization": f"Bearer {key}"} if key else {}
+        return await self.client.post(CHAT, json=asking(**fields), headers={**credentials, **headers})
+
+
+@asynccontextmanager
+async def keyed(
+    tiers: Tables | None = None, trusted: tuple[Network, ...] = (), peer: str = "192.0.2.1"
+) -> AsyncIterator[Keyed]:
+    redis = FakeAsyncRedis(server=FakeServer())
+    offered = replace(catalogue(), tiers=parse_tiers(tiers or {}))
+    ring, relay = KeyRing(redis), FakeRelay(at_once=ANSWER)
+    app = create_app(
+        relay, KeyBook(redis, offered.tiers), FakeClaims(), offered, FakeUpstreams(),
+        version="1", commit="c", ring=ring, origins=Origins(trusted),
+    )  # fmt: skip
+    superkey, _ = await ring.create(SUPER)
+    ordinary, _ = await ring.create(NewKey("a service", "acme", "basic"))
+    transport = httpx.ASGITransport(app, client=(peer, 1234))
+    async with httpx.AsyncClient(transport=transport, base_url="http://relay") as client:
+        yield Keyed(redis, ring, client, relay, superkey, ordinary)
+    await redis.aclose()
+
+
+def parse_tiers(tiers: Tables) -> Any:
+    models = [model | {"prices": {mode: PRICE for mode in model["modes"]}} for model in CATALOGUE["models"]]
+    return parse(CATALOGUE | {"models": models, "tiers": tiers}, {}).tiers
+
+
+PRICE = {"per_1m_input_tokens": "1", "per_1m_output_tokens": "1"}
+__all__ = ["CHAT", "KEYS", "Keyed", "Restrictions", "keyed"]
