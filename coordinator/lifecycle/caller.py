@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from coordinator.lifecycle.order import Mode
+if TYPE_CHECKING:  # an order says who it is of
+    from coordinator.lifecycle.order import Mode
 
 Tier = Literal["guest", "basic", "pro", "max"]
 TIERS: Final[tuple[Tier, ...]] = ("guest", "basic", "pro", "max")
