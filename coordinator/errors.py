@@ -4,6 +4,7 @@
     ├── ClientFault            the request can't be served as it is; never retried, counts against no node
     │   ├── InvalidRequest 422/400/413 · UpstreamInvalidRequest 400
     │   ├── MissingCredentials · InvalidApiKey · KeyRevoked 401
+    │   ├── KeyBudgetExhausted · InsufficientCredits 402
     │   ├── CredentialNotPermitted · KeyLimitReached · ModelNotAvailable · ScopeDenied 403
     │   ├── KeyNotFound · ModelNotFound · TaskNotFound · TaskExpired 404
     │   ├── IdempotencyInProgress 409 · TaskCanceled 410
@@ -95,6 +96,22 @@ class KeyRevoked(ClientFault):
     code = "KEY_REVOKED"
     status = 401
     type = "authentication"
+
+
+class KeyBudgetExhausted(ClientFault):
+    """What the request can cost at most is more than is left of the key's budget."""
+
+    code = "KEY_BUDGET_EXHAUSTED"
+    status = 402
+    type = "authorization"
+
+
+class InsufficientCredits(ClientFault):
+    """As KeyBudgetExhausted, of the account."""
+
+    code = "INSUFFICIENT_CREDITS"
+    status = 402
+    type = "authorization"
 
 
 class CredentialNotPermitted(ClientFault):

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Final, Literal
 
 from coordinator.lifecycle.caller import Tier
+from coordinator.lifecycle.money import NANO as NANO
 
 KeyStatus = Literal["active", "revoked"]
 KEY_ID: Final = re.compile(r"^key_[0-9a-f]{16}$")
-NANO: Final = 10**9
 # Redis counts in 64 bits, its scripts in doubles: below this both are exact.
 MAX_BUDGET_NANO: Final = 10**6 * NANO
 

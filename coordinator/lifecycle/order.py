@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from coordinator.lifecycle.money import Bill
 from coordinator.protocol.envelope import Endpoint
 
 Mode = Literal["opengpu", "direct"]
@@ -22,7 +23,8 @@ class Claim:
 class Order:
     """A checked request. `request` is the exact body for the model server: JSON, the relay's own fields taken out.
 
-    `caller` is whose it is; `concurrent` how many unfinished tasks he may have at a time, this one counted.
+    `caller` is whose it is; `concurrent` how many unfinished tasks he may have at a time, this one counted;
+    `bill` whom it is counted and charged to, nobody where there is none.
     """
 
     mode: Mode
@@ -33,6 +35,7 @@ class Order:
     endpoint: Endpoint = "chat/completions"
     concurrent: int | None = None
     claim: Claim | None = None
+    bill: Bill | None = None
 
 
 @dataclass(frozen=True, slots=True)

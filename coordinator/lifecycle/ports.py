@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from coordinator.errors import RelayError
+from coordinator.lifecycle.money import Tokens
 from coordinator.lifecycle.order import Commitment, Order, Terms
 from coordinator.lifecycle.task import TaskPage, TaskView
 from coordinator.protocol.ids import TaskId
@@ -45,7 +46,15 @@ class Tasks(Protocol):
     async def record(self, task_id: TaskId) -> dict[str, str]: ...
     async def terms(self, task_id: TaskId) -> Terms | None: ...
     async def complete(
-        self, task_id: TaskId, attempt: int, node: str, answer: str, receipt: Receipt, signature: str, payment_wei: int
+        self,
+        task_id: TaskId,
+        attempt: int,
+        node: str,
+        answer: str,
+        tokens: Tokens,
+        receipt: Receipt,
+        signature: str,
+        payment_wei: int,
     ) -> Refusal | None: ...
     async def give_up_attempt(
         self,

@@ -7,6 +7,7 @@ from eth_utils.address import to_checksum_address
 
 from coordinator.errors import StoreUnavailable, UpstreamError
 from coordinator.lifecycle.answers import flaw
+from coordinator.lifecycle.money import counted
 from coordinator.lifecycle.order import Terms
 from coordinator.lifecycle.policy import Pay, client_error
 from coordinator.lifecycle.ports import Space, Tasks, TaskSpace
@@ -58,8 +59,9 @@ class Reports:
             request_bytes=terms.request_bytes,
             answer_bytes=len(report.answer),
         )
+        tokens = counted(report.answer.encode(), terms.request_bytes)
         return await self._tasks.complete(
-            task_id, report.attempt, node, report.answer, report.receipt, report.receipt_signature, payment
+            task_id, report.attempt, node, report.answer, tokens, report.receipt, report.receipt_signature, payment
         )
 
     async def _fail(self, task_id: TaskId, attempt: int, node: str, failure: Failure) -> Refusal | None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import cast
 
 from coordinator.errors import RelayError
+from coordinator.lifecycle.money import counted
 from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.ids import TaskId, attempt_id
 from coordinator.protocol.report import Blame
@@ -47,7 +48,11 @@ class DirectLine:
     async def finish(self, claim: DirectClaim, outcome: bytes | RelayError) -> None:
         """The end of the task, if the claim still holds; a late one changes nothing. The pool has done its retries."""
         if isinstance(outcome, bytes):
-            await self._scripts.call("report", claim.task_id, claim.attempt, self._owner, "completed", outcome)
+            tokens = counted(outcome, len(claim.request))
+            await self._scripts.call(
+                "report", claim.task_id, claim.attempt, self._owner, "completed",
+                outcome, tokens.prompt, tokens.completion,
+            )  # fmt: skip
             return
         how = "refused" if outcome.blame is not Blame.COORDINATOR else "fault"
         await self._scripts.call(

@@ -1,4 +1,4 @@
-"""Loads the Lua scripts: the state tables first, then the prelude, then the script."""
+"""Loads the Lua scripts: the state tables first, then the preludes, then the script."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from coordinator.lifecycle import attempt, task
 from coordinator.lifecycle.policy import Policy
 
 _FOLDER = Path(__file__).with_name("lua")
+_PRELUDES = ("money_prelude", "webhook_prelude", "prelude")
 
 
 def lua_table(moves: Mapping[Any, frozenset[Any]]) -> str:
@@ -51,11 +52,11 @@ class Scripts:
     def __init__(self, redis: Redis, policy: Policy) -> None:
         self._redis = redis
         tables = f"local MOVES = {{task={lua_table(task.TRANSITIONS)},attempt={lua_table(attempt.TRANSITIONS)}}}\n"
-        prelude = tables + (_FOLDER / "prelude.lua").read_text()
+        prelude = tables + "".join((_FOLDER / f"{name}.lua").read_text() for name in _PRELUDES)
         self._scripts = {
             path.stem: redis.register_script(prelude + path.read_text())
             for path in _FOLDER.glob("*.lua")
-            if path.stem not in ("prelude", "admit") and not path.stem.startswith(("outbox_", "key_"))
+            if path.stem not in (*_PRELUDES, "admit") and not path.stem.startswith(("outbox_", "key_"))
         }
         self._policy = (
             milliseconds(policy.lease),

@@ -20,12 +20,14 @@ from coordinator.errors import (
     TaskExpired,
     TaskNotFound,
 )
+from coordinator.lifecycle.money import Tokens, counted
 from coordinator.lifecycle.order import Commitment, Order, Terms
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.task import TaskPage, TaskState, TaskView
 from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.ids import TaskId
 from coordinator.protocol.report import Receipt, Refusal
+from coordinator.store.money import billed, too_dear
 from coordinator.store.scripts import Scripts, milliseconds, texts, unavailable
 from coordinator.store.views import LISTED, PROVEN, SHOWN, Row, fields, moment, view
 
@@ -50,7 +52,8 @@ class TaskStore:
     async def submit(self, task_id: TaskId, order: Order, commitment: Commitment | None) -> TaskView:
         """Durable when it returns (appendfsync always).
 
-        Raises ProviderUnavailable, CapacityExhausted, RateLimited (too many unfinished), IdempotencyInProgress.
+        Raises ProviderUnavailable, CapacityExhausted, RateLimited (too many unfinished), IdempotencyInProgress,
+        KeyBudgetExhausted, InsufficientCredits.
         """
         links = (
             (commitment.salt, commitment.task_key, commitment.request_hash, commitment.task_address)
@@ -58,9 +61,9 @@ class TaskStore:
             else ("", "", "", "")
         )
         timeout = milliseconds(self._policy.task_timeout)
-        what, now_ms = await self._scripts.call(
+        what, now_ms, *left = await self._scripts.call(
             "submit", task_id, order.mode, order.model, order.caller, order.request, *links, timeout, order.endpoint,
-            *_claim(order), "" if order.concurrent is None else order.concurrent,
+            *_claim(order), "" if order.concurrent is None else order.concurrent, *billed(order.bill),
         )  # fmt: skip
         if what == b"no_node":
             raise ProviderUnavailable(
@@ -75,6 +78,8 @@ class TaskStore:
             return await self.read(task_id)
         if what == b"superseded":
             raise IdempotencyInProgress("Another request with this Idempotency-Key has taken over. Send it again.")
+        if order.bill is not None and (unaffordable := too_dear(what, order.bill, left)):
+            raise unaffordable
         now, address = moment(now_ms), commitment.task_address if commitment else None
         return TaskView(task_id, TaskState(what.decode()), order.mode, order.model, now, now, task_address=address)
 
@@ -125,12 +130,20 @@ class TaskStore:
         return Terms(*links, length, cast(Endpoint, endpoint.decode()) if endpoint else "chat/completions")
 
     async def complete(
-        self, task_id: TaskId, attempt: int, node: str, answer: str, receipt: Receipt, signature: str, payment_wei: int
+        self,
+        task_id: TaskId,
+        attempt: int,
+        node: str,
+        answer: str,
+        tokens: Tokens,
+        receipt: Receipt,
+        signature: str,
+        payment_wei: int,
     ) -> Refusal | None:
-        """The result, if this attempt is still the one. The caller has checked the receipt."""
+        """The result, if this attempt is still the one. The caller has checked the receipt and counted the tokens."""
         said = await self._scripts.call(
             "report", task_id, attempt, node, "completed",
-            answer, receipt.response_hash, receipt.model_dump_json(), signature,
+            answer, tokens.prompt, tokens.completion, receipt.response_hash, receipt.model_dump_json(), signature,
             receipt.prompt_tokens, receipt.completion_tokens, receipt.started_at_ms,
             receipt.finished_at_ms, payment_wei,
         )  # fmt: skip
@@ -152,13 +165,15 @@ class TaskStore:
 
     async def keep(self, task_id: TaskId, order: Order, started_at: datetime, outcome: bytes | RelayError) -> None:
         """A synchronous direct call that has ended, for polling."""
+        tokens = counted(outcome, len(order.request)) if order.bill and isinstance(outcome, bytes) else Tokens(0, 0)
         end: tuple[str | bytes, ...] = ("completed", outcome, "", "", "") if isinstance(outcome, bytes) else (
             "failed", "", outcome.code, outcome.message, str(outcome.status)
         )  # fmt: skip
         created = round(started_at.timestamp() * 1000)
         said = await self._scripts.call(
-            "keep", task_id, order.model, order.caller, order.request, created, *end, *_claim(order)
-        )
+            "keep", task_id, order.model, order.caller, order.request, created, *end, *_claim(order),
+            tokens.prompt, tokens.completion, *billed(order.bill),
+        )  # fmt: skip
         if said == b"superseded":
             raise IdempotencyInProgress("Another request with this Idempotency-Key has taken over. Send it again.")
 

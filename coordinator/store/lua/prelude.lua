@@ -16,12 +16,15 @@
 -- relay:tasks:{key}     zset   a key's own tasks -> created_ms; expired ones leave it as new ones come
 -- relay:open:{caller}   set    a caller's unfinished tasks; their count against what it may have at a time
 -- relay:idem:{caller}:{sha256 of Idempotency-Key}  hash  see idem_claim.lua
+-- relay:account:… relay:hold:… relay:ledger:… relay:usage:…  see money_prelude.lua
+-- relay:webhook:{id} relay:webhooks:…  see webhook_prelude.lua
 -- relay:chain_head      string the newest block that the chain writer has seen
 -- broker:{node}:node.{node}    list  the node's Celery queue
 --
 -- Task fields: state mode model endpoint caller request salt request_hash task_key task_address order created_ms deadline_ms
 --   attempt (number of the newest) node tries tried attempt_state:{n} attempt_node:{n} assigned_ms ended_ms
---   answer response_hash receipt receipt_signature error_code error_message error_status
+--   answer tokens_in tokens_out (as counted for its price) response_hash receipt receipt_signature error_code error_message error_status
+--   webhook ('1' when its end is to be told)
 --
 -- All times are this server's, in unix milliseconds: leases are judged by one clock.
 
@@ -208,8 +211,9 @@ end
 
 -- Ends a task: nothing of it is left in lines; it expires by policy, leaves a tombstone, and its record goes to the outbox.
 local function end_task(id, state)
-  local t = redis.call('HMGET', task(id), 'mode', 'model', 'caller')
+  local t = redis.call('HMGET', task(id), 'mode', 'model', 'caller', 'tokens_in', 'tokens_out', 'webhook')
   move(id, state)
+  settle(id, state == 'completed', t[4], t[5], NOW)
   redis.call('HSET', task(id), 'ended_ms', int(NOW))
   redis.call('EXPIRE', task(id), POLICY.result_ttl)
   redis.call('SET', 'relay:gone:' .. id, '1', 'EX', POLICY.result_ttl + POLICY.tombstone_ttl)
@@ -222,6 +226,7 @@ local function end_task(id, state)
   else
     redis.call('ZREM', 'relay:line-direct', id)
   end
+  if t[6] then hook_ended(id, state, NOW) end
   redis.call('PUBLISH', 'relay:ended', id)
 end
 

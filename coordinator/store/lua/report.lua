@@ -1,6 +1,6 @@
 -- What became of an attempt, fenced by its number and holder. The caller has checked hashes and signature.
 -- arg: id number holder outcome, then
---   completed: answer response_hash receipt receipt_signature prompt_tokens completion_tokens started_ms finished_ms payment_wei
+--   completed: answer tokens_in tokens_out, and of opengpu tasks response_hash receipt receipt_signature prompt_tokens completion_tokens started_ms finished_ms payment_wei
 --   refused (ends the task, the client's fault) | fault (counts, another try) | handed_back (another try): code message status
 -- Returns OK, or the reason why nothing changed: UNKNOWN_TASK FOREIGN_ATTEMPT DUPLICATE LATE
 local id, number, holder, outcome = arg(1), tonumber(arg(2)), arg(3), arg(4)
@@ -12,11 +12,11 @@ if a[2] ~= 'open' then return 'DUPLICATE' end
 
 if outcome == 'completed' then
   close_attempt(id, number, holder, 'accepted')
-  redis.call('HSET', task(id), 'answer', arg(5))
+  redis.call('HSET', task(id), 'answer', arg(5), 'tokens_in', arg(6), 'tokens_out', arg(7))
   if a[3] == 'opengpu' then
-    redis.call('HSET', task(id), 'response_hash', arg(6), 'receipt', arg(7), 'receipt_signature', arg(8))
-    redis.call('HSET', 'relay:record:' .. id, 'response_hash', arg(6), 'node', holder, 'attempt', int(number), 'signature', arg(8),
-      'prompt_tokens', arg(9), 'completion_tokens', arg(10), 'started_at_ms', arg(11), 'finished_at_ms', arg(12), 'payment_wei', arg(13))
+    redis.call('HSET', task(id), 'response_hash', arg(8), 'receipt', arg(9), 'receipt_signature', arg(10))
+    redis.call('HSET', 'relay:record:' .. id, 'response_hash', arg(8), 'node', holder, 'attempt', int(number), 'signature', arg(10),
+      'prompt_tokens', arg(11), 'completion_tokens', arg(12), 'started_at_ms', arg(13), 'finished_at_ms', arg(14), 'payment_wei', arg(15))
   end
   end_task(id, 'completed')
 elseif outcome == 'refused' then

@@ -1,7 +1,10 @@
 -- Admits a task: stored, in the outbox, and given to a node or put into the line, in one step.
 -- arg: id mode model caller request salt task_key request_hash task_address task_timeout_ms endpoint claim token concurrent
+--   bill (see bill_at; '' for nobody's)
+--   and, last of all, url receiver account of its webhook, or three times ''
 -- Returns {what, now_ms}: assigned | waiting | exists (a repeated submit changes nothing) | no_node | full | superseded
 --   | busy (the caller has `concurrent` unfinished tasks already; '' for any number)
+-- or {budget | credits, now_ms, left_nano}: what it can cost at most is more than is left
 local id, mode, model = arg(1), arg(2), arg(3)
 if redis.call('EXISTS', task(id)) == 1 then return {'exists', int(NOW)} end
 if not holds(arg(12), arg(13)) then return {'superseded', int(NOW)} end
@@ -10,6 +13,11 @@ if mode == 'opengpu' then
   if redis.call('SCARD', 'relay:serving:' .. model) == 0 then return {'no_node', int(NOW)} end
   if redis.call('ZCARD', 'relay:line:' .. model) >= POLICY.line then return {'full', int(NOW)} end
 elseif redis.call('ZCARD', 'relay:line-direct') >= POLICY.line then return {'full', int(NOW)} end
+local bill = bill_at(15)
+if bill then
+  local why, left = reserve(id, bill)
+  if why then return {why, int(NOW), nano(left)} end
+end
 
 local order = int(redis.call('INCR', 'relay:order'))
 local deadline = int(NOW + tonumber(arg(10)))
@@ -18,6 +26,11 @@ redis.call('HSET', task(id), 'state', 'waiting', 'mode', mode, 'model', model, '
 redis.call('ZADD', 'relay:deadlines', deadline, id)
 redis.call('SADD', 'relay:open:' .. arg(4), id)
 list_task(id, arg(4), int(NOW))
+local url, receiver, account = ARGV[#ARGV - 2], ARGV[#ARGV - 1], ARGV[#ARGV]
+if url ~= '' then
+  redis.call('HSET', task(id), 'webhook', '1')
+  hook_add(id, url, receiver, account, NOW, POLICY.result_ttl + POLICY.tombstone_ttl)
+end
 if mode == 'direct' then
   redis.call('ZADD', 'relay:line-direct', order, id)
   redis.call('PUBLISH', 'relay:direct', id)

@@ -6,7 +6,7 @@ local last = tonumber(redis.call('GET', 'relay:swept_ms') or NOW)
 redis.call('SET', 'relay:swept_ms', int(NOW))
 -- Nobody swept for a while: we were down, and so no node could renew. Give everybody a whole lease before judging.
 if NOW - last > quiet then
-  for _, key in ipairs({'relay:leases', 'relay:nodes'}) do
+  for _, key in ipairs({'relay:leases', 'relay:nodes', 'relay:holds'}) do
     for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', int(NOW + POLICY.lease))) do
       redis.call('ZADD', key, int(NOW + POLICY.lease), member)
     end
@@ -40,6 +40,12 @@ end
 
 local lost = redis.call('ZRANGEBYSCORE', 'relay:leases', '-inf', int(NOW), 'LIMIT', 0, limit)
 for _, attempt in ipairs(lost) do lose(attempt) end
+
+-- money that is held for calls whose process is gone
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'relay:holds', '-inf', int(NOW), 'LIMIT', 0, limit)) do
+  settle(id, false, '0', '0', NOW)
+  redis.call('ZREM', 'relay:holds', id)
+end
 
 -- should find nothing to do: every script above fills what it frees
 for _, model in ipairs(redis.call('SMEMBERS', 'relay:lines')) do

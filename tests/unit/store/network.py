@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from eth_keys.datatypes import PrivateKey
 from redis.asyncio import Redis
 
+from coordinator.lifecycle.money import Bill, Tokens
 from coordinator.lifecycle.order import Commitment, Order
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.task import TaskState
@@ -51,9 +52,9 @@ class Network:
     async def beat(self, node: str, *running: str, draining: bool = False) -> HeartbeatReply:
         return await self.nodes.heartbeat(node, self.sessions[node], running, draining=draining)
 
-    async def submit(self, *, model: str = MODEL, mode: str = "opengpu") -> TaskId:
+    async def submit(self, *, model: str = MODEL, mode: str = "opengpu", bill: Bill | None = None) -> TaskId:
         task_id = new_task_id(mode)
-        order = Order(mode, model, REQUEST, "guest", asynchronous=True)  # type: ignore[arg-type]
+        order = Order(mode, model, REQUEST, "guest", asynchronous=True, bill=bill)  # type: ignore[arg-type]
         await self.tasks.submit(task_id, order, COMMITMENT if mode == "opengpu" else None)
         return task_id
 
@@ -63,7 +64,8 @@ class Network:
             task=COMMITMENT.task_address, attempt=int(number), request_hash=COMMITMENT.request_hash,
             response_hash="0x" + "55" * 32, prompt_tokens=3, completion_tokens=4, started_at_ms=1, finished_at_ms=2,
         )  # fmt: skip
-        return await self.tasks.complete(TaskId(task_id), int(number), node, answer, receipt, "0x" + "66" * 65, 7)
+        tokens, signature = Tokens(3, 4), "0x" + "66" * 65
+        return await self.tasks.complete(TaskId(task_id), int(number), node, answer, tokens, receipt, signature, 7)
 
     async def envelopes(self, node: str) -> list[dict[str, object]]:
         """Takes all of a node's queue, oldest first, as its consumer would."""
