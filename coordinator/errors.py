@@ -6,7 +6,7 @@
     │   ├── MissingCredentials · InvalidApiKey · KeyRevoked 401
     │   ├── KeyBudgetExhausted · InsufficientCredits 402
     │   ├── CredentialNotPermitted · KeyLimitReached · ModelNotAvailable · ScopeDenied 403
-    │   ├── KeyNotFound · ModelNotFound · TaskNotFound · TaskExpired 404
+    │   ├── KeyNotFound · ModelNotFound · TaskNotFound · TaskExpired · WebhookDeliveryNotFound 404
     │   ├── IdempotencyInProgress 409 · TaskCanceled 410
     │   └── IdempotencyKeyReused 422
     ├── NodeFault              somebody took the work and failed
@@ -157,6 +157,11 @@ class TaskNotFound(ClientFault):
 
 class TaskExpired(TaskNotFound):
     """Same code on the wire; `error_detail` TASK_EXPIRED tells it from an id that never was."""
+
+
+class WebhookDeliveryNotFound(ClientFault):
+    code = "WEBHOOK_DELIVERY_NOT_FOUND"
+    status = 404
 
 
 class TaskCanceled(ClientFault):

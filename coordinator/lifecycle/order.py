@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from coordinator.lifecycle.money import Bill
+from coordinator.lifecycle.webhooks import Webhook
 from coordinator.protocol.envelope import Endpoint
 
 Mode = Literal["opengpu", "direct"]
@@ -24,7 +25,8 @@ class Order:
     """A checked request. `request` is the exact body for the model server: JSON, the relay's own fields taken out.
 
     `caller` is whose it is; `concurrent` how many unfinished tasks he may have at a time, this one counted;
-    `bill` whom it is counted and charged to, nobody where there is none.
+    `bill` whom it is counted and charged to, nobody where there is none;
+    `webhook` who is told of its end.
     """
 
     mode: Mode
@@ -36,6 +38,7 @@ class Order:
     concurrent: int | None = None
     claim: Claim | None = None
     bill: Bill | None = None
+    webhook: Webhook | None = None
 
 
 @dataclass(frozen=True, slots=True)

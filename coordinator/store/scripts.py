@@ -14,7 +14,7 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from coordinator.errors import StoreUnavailable
-from coordinator.lifecycle import attempt, task
+from coordinator.lifecycle import attempt, task, webhooks
 from coordinator.lifecycle.policy import Policy
 
 _FOLDER = Path(__file__).with_name("lua")
@@ -51,7 +51,12 @@ class Scripts:
 
     def __init__(self, redis: Redis, policy: Policy) -> None:
         self._redis = redis
-        tables = f"local MOVES = {{task={lua_table(task.TRANSITIONS)},attempt={lua_table(attempt.TRANSITIONS)}}}\n"
+        machines: dict[str, Mapping[Any, frozenset[Any]]] = {
+            "task": task.TRANSITIONS,
+            "attempt": attempt.TRANSITIONS,
+            "webhook": webhooks.TRANSITIONS,
+        }
+        tables = "local MOVES = {" + ",".join(f"{name}={lua_table(moves)}" for name, moves in machines.items()) + "}\n"
         prelude = tables + "".join((_FOLDER / f"{name}.lua").read_text() for name in _PRELUDES)
         self._scripts = {
             path.stem: redis.register_script(prelude + path.read_text())

@@ -15,6 +15,7 @@ log = structlog.get_logger(__name__)
 
 ENDED = "relay:ended"
 DIRECT = "relay:direct"
+WEBHOOKS = "relay:webhooks"
 _RECONNECT_S = 0.2
 
 
@@ -25,6 +26,7 @@ class Signals:
         self._redis = redis
         self._ended: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._direct = asyncio.Event()
+        self._webhooks = asyncio.Event()
 
     async def run(self) -> None:
         """Listens until it is cancelled; an unreachable Redis is tried again."""
@@ -37,7 +39,7 @@ class Signals:
 
     async def _listen(self) -> None:
         async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
-            await channel.subscribe(ENDED, DIRECT)
+            await channel.subscribe(ENDED, DIRECT, WEBHOOKS)
             self._wake_all()  # whatever was missed while nobody listened
             while True:
                 message = await channel.get_message(timeout=5)
@@ -47,11 +49,14 @@ class Signals:
     def _hear(self, channel: str, task_id: str) -> None:
         if channel == DIRECT:
             self._direct.set()
+        elif channel == WEBHOOKS:
+            self._webhooks.set()
         for event in self._ended.get(task_id, ()):
             event.set()
 
     def _wake_all(self) -> None:
         self._direct.set()
+        self._webhooks.set()
         for events in self._ended.values():
             for event in events:
                 event.set()
@@ -61,9 +66,16 @@ class Signals:
         return Ending(self._ended, task_id)
 
     async def direct_work(self, timeout: timedelta) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._direct.wait(), timeout.total_seconds())
-        self._direct.clear()
+        await _until(self._direct, timeout)
+
+    async def webhook_work(self, timeout: timedelta) -> None:
+        await _until(self._webhooks, timeout)
+
+
+async def _until(event: asyncio.Event, timeout: timedelta) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), timeout.total_seconds())
+    event.clear()
 
 
 class Ending:

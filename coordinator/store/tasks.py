@@ -64,6 +64,7 @@ class TaskStore:
         what, now_ms, *left = await self._scripts.call(
             "submit", task_id, order.mode, order.model, order.caller, order.request, *links, timeout, order.endpoint,
             *_claim(order), "" if order.concurrent is None else order.concurrent, *billed(order.bill),
+            *_webhook(order),
         )  # fmt: skip
         if what == b"no_node":
             raise ProviderUnavailable(
@@ -196,3 +197,8 @@ def _missing(*, gone: bool) -> TaskNotFound:
 
 def _claim(order: Order) -> tuple[str, str]:
     return (order.claim.name, order.claim.token) if order.claim else ("", "")
+
+
+def _webhook(order: Order) -> tuple[str, str, str]:
+    hook = order.webhook
+    return (hook.url, hook.receiver, hook.account) if hook else ("", "", "")
