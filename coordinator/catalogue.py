@@ -17,13 +17,14 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError
 
+from coordinator.lifecycle import money
 from coordinator.lifecycle.caller import TIERS, Tier
 from coordinator.lifecycle.order import Mode
 from coordinator.lifecycle.tiers import DEFAULT_TIERS, TierLimits, default_tiers
 from coordinator.protocol.envelope import Endpoint
 
 EXAMPLE: Final = Path(__file__).with_name("relay.example.toml")
-_TABLES: Final = ("models", "upstreams", "tiers")
+_TABLES: Final = ("models", "upstreams", "billing", "tiers")
 EndpointName = Literal["chat", "completions", "embeddings"]
 # What the file calls the paths of an OpenAI server.
 ENDPOINTS: Final[Mapping[Endpoint, EndpointName]] = {
@@ -43,11 +44,12 @@ class CatalogueError(Exception):
 
 
 def _exact(value: object) -> object:
-    """Money is never a binary fraction: TOML's 0.08 is one, "0.08" is not."""
+    """Money is never a binary fraction: TOML's 0.08 is one, "0.08" is not; and a token has a price."""
     if isinstance(value, Decimal):
         return value
     if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
         raise ValueError('must be an exact decimal in quotes, such as "0.08"')
+    money.per_token(Decimal(value))
     return Decimal(value)
 
 
@@ -79,6 +81,10 @@ class Price(_Table):
 
     per_1m_input_tokens: Money
     per_1m_output_tokens: Money
+
+    @property
+    def per_token(self) -> money.Price:
+        return money.Price(money.per_token(self.per_1m_input_tokens), money.per_token(self.per_1m_output_tokens))
 
 
 class Model(_Table):
@@ -120,6 +126,12 @@ class Upstream(_Table):
     silence_timeout: Seconds = Field(default=timedelta(seconds=60), validation_alias="silence_seconds")
 
 
+class Billing(_Table):
+    """Unless it is enabled, nothing is charged or refused for money; usage is counted all the same."""
+
+    enabled: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     """Everything the file says, checked. `tiers` has all four, from the least to the most."""
@@ -127,6 +139,7 @@ class Catalogue:
     models: Mapping[str, Model]
     upstreams: Sequence[Upstream]
     tiers: Mapping[Tier, TierLimits] = field(default_factory=default_tiers)
+    billing: Billing = field(default_factory=Billing)
 
     def offers(self, mode: Mode) -> list[Model]:
         """The models of a mode, in the file's order."""
@@ -154,19 +167,27 @@ def load(path: Path, environ: Mapping[str, str]) -> Catalogue:
 def parse(tables: Mapping[str, Any], environ: Mapping[str, str], path: Path = EXAMPLE) -> Catalogue:
     """A catalogue from the parsed tables. Raises CatalogueError."""
     problems = [
-        f"[{key}]: unknown table; there are [[models]], [[upstreams]] and [tiers.NAME]"
+        f"[{key}]: unknown table; there are [[models]], [[upstreams]], [billing] and [tiers.NAME]"
         for key in tables
         if key not in _TABLES
     ]
     models = _read(Model, tables, "models", problems)
     upstreams = [_with_key(upstream, environ, problems) for upstream in _read(Upstream, tables, "upstreams", problems)]
-    tiers = _tiers(tables.get("tiers", {}), problems)
+    tiers, billing = _tiers(tables.get("tiers", {}), problems), _billing(tables.get("billing", {}), problems)
     if not problems:
         problems += [*_repeated("models", models), *_repeated("upstreams", upstreams)]
-        problems += [*_unpriced(models), *_unserved(models, upstreams)]
+        problems += [*_unpriced(models), *_unserved(models, upstreams), *_unbounded(models, billing)]
     if problems:
         raise CatalogueError(path, problems)
-    return Catalogue({model.name: model for model in models}, tuple(upstreams), tiers)
+    return Catalogue({model.name: model for model in models}, tuple(upstreams), tiers, billing)
+
+
+def _billing(table: object, problems: list[str]) -> Billing:
+    try:
+        return Billing.model_validate(table)
+    except ValidationError as error:
+        problems += [f"[billing]: {line}" for line in _lines(error)]
+        return Billing()
 
 
 def _tiers(tables: object, problems: list[str]) -> dict[Tier, TierLimits]:
@@ -252,6 +273,14 @@ def _unpriced(models: Sequence[Model]) -> list[str]:
         if mode not in model.modes
     ]
     return missing + idle
+
+
+def _unbounded(models: Sequence[Model], billing: Billing) -> list[str]:
+    return [
+        f"[[models]] {model.name!r}: context_length: billing needs it, as the bound of requests without max_tokens"
+        for model in models
+        if billing.enabled and model.context_length is None and model.endpoints != ["embeddings"]
+    ]
 
 
 def _unserved(models: Sequence[Model], upstreams: Sequence[Upstream]) -> list[str]:

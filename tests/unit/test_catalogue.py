@@ -62,8 +62,8 @@ def test_a_tier_keeps_the_defaults_it_does_not_name() -> None:
 
 
 def test_money_is_exact() -> None:
-    tables = broken("models.0.prices.direct.per_1m_input_tokens", "0.100000000000000001")
-    assert parse(tables, {}).models["a/b"].prices["direct"].per_1m_input_tokens == Decimal("0.100000000000000001")
+    tables = broken("models.0.prices.direct.per_1m_input_tokens", "0.101")
+    assert parse(tables, {}).models["a/b"].prices["direct"].per_1m_input_tokens == Decimal("0.101")
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,10 @@ def test_money_is_exact() -> None:
         ("models.0.context_length", 0, "context_length: "),
         ("models.0.prices.direct.per_1m_input_tokens", 0.08, "in quotes"),
         ("models.0.prices.direct.per_1m_input_tokens", "-1", "in quotes"),
+        ("models.0.prices.direct.per_1m_input_tokens", "0.0001", "at most 3 decimals"),
+        ("models.0.prices.direct.per_1m_input_tokens", "10001", "at most 10000"),
+        ("billing", {"enabled": "yes"}, "boolean"),
+        ("billing", {"enabled": True}, "context_length"),
         ("models.0.prices.direct.per_1m_input_tokens", "NaN", "in quotes"),
         ("models.0.prices.direct", None, "prices: none for mode direct; add [models.prices.direct]"),
         ("models.0.modes", ["direct"], "prices.opengpu: not a mode of this model"),
