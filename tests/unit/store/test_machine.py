@@ -1,4 +1,4 @@
-"""The law of the store, on fakeredis; tests/integration/store tries the same on a real server."""
+"""The laws of the store, on fakeredis; tests/integration/store tries the same on a real server."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from fakeredis import FakeAsyncRedis, FakeServer
 from hypothesis import settings
 from redis.asyncio import Redis
 
+from tests.unit.store.idempotency_machine import IdempotencyMachine
 from tests.unit.store.machine import StoreMachine
 
 
@@ -16,3 +17,12 @@ class OnFake(StoreMachine):
 
 TestStoreMachine = OnFake.TestCase
 TestStoreMachine.settings = settings(max_examples=5, stateful_step_count=20, deadline=None)
+
+
+class IdempotencyOnFake(IdempotencyMachine):
+    def connect(self) -> Redis:
+        return FakeAsyncRedis(server=FakeServer())
+
+
+TestIdempotencyMachine = IdempotencyOnFake.TestCase
+TestIdempotencyMachine.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
