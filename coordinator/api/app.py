@@ -28,6 +28,7 @@ from coordinator.api.models import model_routes
 from coordinator.api.openapi import document
 from coordinator.api.ports import Claims, KeyBook, KeyRing, Relay, Upstreams
 from coordinator.api.tasks import task_routes
+from coordinator.api.webhooks import Hooks, Webhooks, webhook_routes
 from coordinator.catalogue import Catalogue
 from coordinator.errors import RelayError
 
@@ -49,22 +50,25 @@ def create_app(
     limits: ChatLimits | None = None,
     origins: Origins | None = None,
     ring: KeyRing | None = None,
+    webhooks: Webhooks | None = None,
     lifespan: Lifespan | None = None,
     hot: Mapping[tuple[str, str], Handler] | None = None,
 ) -> FrontDoor:
     """The ASGI application. `hot`: more handlers that skip the framework, beside the calls to model servers.
 
-    `ring`: behind the routes of keys, which are not there without it.
+    `ring`: behind the routes of keys, `webhooks`: of webhooks; without, they are not there.
 
     At shutdown, direct calls still to be stored are, before `lifespan` closes anything."""
     keeper, gate = Keeper(relay), Gate(keys, origins or Origins())
-    calls = Calls(relay, gate, catalogue, upstreams, keeper, Once(claims), limits or ChatLimits())
+    hooks = Hooks(webhooks.targets) if webhooks else Hooks()
+    calls = Calls(relay, gate, catalogue, upstreams, keeper, Once(claims), limits or ChatLimits(), hooks)
     app = FastAPI(
         title="Relay API",
         version=API_VERSION,
         description=_DESCRIPTION,
         openapi_url=DOCUMENT_PATH,
         redoc_url=None,
+        redirect_slashes=False,  # it would send a client wherever its Host header says
         lifespan=_with_keeper(keeper, lifespan),
     )
     health = health_routes(relay, version, commit)
@@ -72,6 +76,8 @@ def create_app(
         app.include_router(router)
     if ring is not None:
         app.include_router(key_routes(ring, gate, catalogue.tiers))
+    if webhooks is not None:
+        app.include_router(webhook_routes(webhooks.deliveries, gate))
     _answer_failures(app)
     _serve_document(app)
     return FrontDoor(app, {**handlers(calls.answer), **(hot or {})})

@@ -8,11 +8,12 @@ Chat completions are here, the others in completions.py and embeddings.py.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator
 
 from coordinator.api import fields as table
 from coordinator.api.fields import Fate
@@ -29,6 +30,7 @@ _INT64: Final = 2**63
 # A body can hold any number of mistakes; the reply shows this many.
 _MAX_DETAILS: Final = 20
 _MAX_NAME: Final = 100
+_KEY: Final = re.compile(r"relay_sk_[\w-]+")
 
 Tokens = Annotated[int, Field(ge=1, le=128_000)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
@@ -36,6 +38,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 MetadataKey = Annotated[str, Field(max_length=64)]
 MetadataValue = Annotated[str, Field(max_length=512)]
 Json = dict[str, Any]
+# Checked in full where it is known what the operator allows (coordinator/webhooks); the document says what is usual.
+WebhookUrl = Annotated[
+    str, Field(max_length=2048), WithJsonSchema({"type": "string", "pattern": "^https://", "maxLength": 2048})
+]
 
 
 def _as_published(schema: dict[str, Any]) -> None:
@@ -55,7 +61,7 @@ class RelayRequest(BaseModel):
     model: str
     mode: Literal["auto", "opengpu", "direct"] | None = "auto"
     asynchronous: bool | None = Field(default=False, alias="async")
-    webhook_url: Annotated[str, Field(pattern=r"^https://", max_length=2048)] | None = None
+    webhook_url: WebhookUrl | None = None
     user: str | None = None
 
     @property
@@ -214,8 +220,14 @@ def refusal(found: Sequence[Mapping[str, Any]]) -> InvalidRequest:
 
 
 def _location(parts: Sequence[int | str]) -> list[int | str]:
-    """Where the fault is. A name is cut to a length that a name may have: it is the client's own text."""
-    return [part if isinstance(part, int) or len(part) <= _MAX_NAME else part[:_MAX_NAME] + "…" for part in parts]
+    """Where the fault is. A name is the client's own text: it is cut to a length that a name may have, and a key that
+    was pasted in its place isn't repeated."""
+    return [part if isinstance(part, int) else _name(part) for part in parts]
+
+
+def _name(text: str) -> str:
+    hidden = _KEY.sub("relay_sk_…", text)
+    return hidden if len(hidden) <= _MAX_NAME else hidden[:_MAX_NAME] + "…"
 
 
 def _worded(item: Mapping[str, Any]) -> str:
