@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from coordinator.api.billing import Till
 from coordinator.api.chat import Calls, ChatLimits
 from coordinator.api.credentials import Origins
 from coordinator.api.endpoints import handlers, routes
@@ -26,7 +27,7 @@ from coordinator.api.limits import Gate
 from coordinator.api.listing import DOCUMENT_PATH
 from coordinator.api.models import model_routes
 from coordinator.api.openapi import document
-from coordinator.api.ports import Claims, KeyBook, KeyRing, Relay, Upstreams
+from coordinator.api.ports import Claims, KeyBook, KeyRing, Purse, Relay, Upstreams
 from coordinator.api.tasks import task_routes
 from coordinator.api.webhooks import Hooks, Webhooks, webhook_routes
 from coordinator.catalogue import Catalogue
@@ -51,17 +52,20 @@ def create_app(
     origins: Origins | None = None,
     ring: KeyRing | None = None,
     webhooks: Webhooks | None = None,
+    purse: Purse | None = None,
     lifespan: Lifespan | None = None,
     hot: Mapping[tuple[str, str], Handler] | None = None,
 ) -> FrontDoor:
     """The ASGI application. `hot`: more handlers that skip the framework, beside the calls to model servers.
 
-    `ring`: behind the routes of keys, `webhooks`: of webhooks; without, they are not there.
+    `ring`: behind the routes of keys, `webhooks`: of webhooks, `purse`: of usage and credits; without, they
+    are not there, and without a purse nothing is counted or charged.
 
     At shutdown, direct calls still to be stored are, before `lifespan` closes anything."""
-    keeper, gate = Keeper(relay), Gate(keys, origins or Origins())
+    keeper, till, gate = Keeper(relay), Till(purse, catalogue), Gate(keys, origins or Origins())
     hooks = Hooks(webhooks.targets) if webhooks else Hooks()
-    calls = Calls(relay, gate, catalogue, upstreams, keeper, Once(claims), limits or ChatLimits(), hooks)
+    once, limits = Once(claims), limits or ChatLimits()
+    calls = Calls(relay, gate, catalogue, upstreams, keeper, once, till, limits, hooks)
     app = FastAPI(
         title="Relay API",
         version=API_VERSION,
@@ -69,7 +73,7 @@ def create_app(
         openapi_url=DOCUMENT_PATH,
         redoc_url=None,
         redirect_slashes=False,  # it would send a client wherever its Host header says
-        lifespan=_with_keeper(keeper, lifespan),
+        lifespan=_draining(lifespan, keeper, till),
     )
     health = health_routes(relay, version, commit)
     for router in (routes(calls.answer), task_routes(relay, gate), model_routes(catalogue, relay), health):
@@ -83,14 +87,15 @@ def create_app(
     return FrontDoor(app, {**handlers(calls.answer), **(hot or {})})
 
 
-def _with_keeper(keeper: Keeper, lifespan: Lifespan | None) -> Lifespan:
+def _draining(lifespan: Lifespan | None, *behind: Keeper | Till) -> Lifespan:
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[Any]:
         async with lifespan(app) if lifespan else nullcontext() as state:
             try:
                 yield state
             finally:
-                await keeper.drain()
+                for writer in behind:
+                    await writer.drain()
 
     return life
 

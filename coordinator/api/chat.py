@@ -13,16 +13,19 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope
 
 from coordinator.api.answers import accepted_body, json_response, with_own_fields
+from coordinator.api.billing import Till
 from coordinator.api.body import DEFAULT_LIMIT, read_body
 from coordinator.api.failures import Failure
 from coordinator.api.hangup import HangUp
 from coordinator.api.idempotency import Once, ask, idempotency_key
 from coordinator.api.keeping import Keeper
 from coordinator.api.limits import Gate
+from coordinator.api.metering import Meter, MeteredStream
 from coordinator.api.modes import choices
 from coordinator.api.ports import Relay, Upstreams
 from coordinator.api.requests import Asked, RelayRequest
 from coordinator.api.streaming import QUIET, StreamedAnswer
+from coordinator.api.webhooks import Hooks
 from coordinator.catalogue import Catalogue
 from coordinator.errors import RelayError, StoreUnavailable, UpstreamTimeout
 from coordinator.lifecycle.order import Order
@@ -57,7 +60,9 @@ class Calls:
     upstreams: Upstreams
     keeper: Keeper
     once: Once
+    till: Till
     limits: ChatLimits = field(default_factory=ChatLimits)
+    hooks: Hooks = field(default_factory=Hooks)
 
     async def answer(self, kind: type[RelayRequest], scope: Scope, receive: Receive) -> Response:
         who = self.gate.credential(scope)
@@ -66,18 +71,22 @@ class Calls:
             key = idempotency_key(scope["headers"])
             sent = Asked.parse(kind, body)
             possible, asked = choices(sent.checked, self.catalogue), sent.checked
+            self.hooks.look(asked, who)
         except RelayError as error:
             raise await self.gate.turn_away(who, error) from None
         admitted = await self.gate.admit(scope, who, possible)
         mode, caller = admitted.mode, admitted.caller
+        request = sent.forwarded(mode)
         order = Order(
             mode,
             asked.model,
-            sent.forwarded(mode),
+            request,
             caller.id,
             bool(asked.asynchronous),
             asked.endpoint,
             concurrent=caller.concurrent,
+            bill=self.till.bill(caller, asked, mode, request),
+            webhook=await self.hooks.accepted(asked, caller),
         )
         if asked.streamed:
             return await self._stream(order, receive)
@@ -101,19 +110,25 @@ class Calls:
         return _accepted(task_id) if order.asynchronous else await self._result(request_id, receive, task_id)
 
     async def _stream(self, order: Order, receive: Receive) -> Response:
+        task_id = new_task_id(order.mode)
+        meter = Meter(order.request) if order.bill is not None else None
+        request = order.request if meter is None else meter.request
         try:
-            async with HangUp(receive):
-                frames = await self.upstreams.stream(order.model, order.request, order.endpoint)
+            async with self.till.hold(task_id, order.bill), HangUp(receive):
+                frames = await self.upstreams.stream(order.model, request, order.endpoint)
         except RelayError as error:
             return Failure.of(error).stream_response()
+        if meter is not None and order.bill is not None:
+            frames = MeteredStream(frames, meter, self.till, task_id, order.bill)
         return StreamedAnswer(frames, quiet=self.limits.quiet)
 
     async def _direct(self, request_id: str, receive: Receive, order: Order, task_id: TaskId) -> Response:
         started_at = datetime.now(UTC)
         headers: dict[str, str] = {TASK_HEADER: task_id}
-        keep = self.keeper.keep_first if order.claim else self.keeper.keep
+        charged = order.bill is not None and order.bill.amount
+        keep = self.keeper.keep_first if order.claim or charged else self.keeper.keep
         try:
-            async with HangUp(receive):
+            async with self.till.hold(task_id, order.bill), HangUp(receive):
                 answer = await self.upstreams.complete(order.model, order.request, order.endpoint)
         except RelayError as error:
             await keep(task_id, order, started_at, error)

@@ -51,7 +51,7 @@ def _header(name: str, title: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "schema": schema}
 
 
-_FAILURES: Final = (401, 403, 404, 409, 410, 413, 500)
+_FAILURES: Final = (401, 402, 403, 404, 409, 410, 413, 500)
 _STREAM_FAILURES: Final = (400, 429, 502, 503, 504)
 _INVALID: Final = {
     "description": "422",

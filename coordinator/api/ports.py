@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from coordinator.errors import RelayError
 from coordinator.lifecycle.caller import Admitted, Caller, Credential
 from coordinator.lifecycle.idempotency import Ask, Turn
 from coordinator.lifecycle.keys import Key, KeyChanges, KeyPage, KeyQuery, NewKey
+from coordinator.lifecycle.money import Bill, Tokens
 from coordinator.lifecycle.order import Claim, Mode, Order
 from coordinator.lifecycle.task import TaskPage, TaskView
+from coordinator.lifecycle.usage import Balance, KeyBudget, Usage
+from coordinator.lifecycle.webhooks import Delivery, DeliveryPage, DeliveryState, SigningSecret
 from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.ids import TaskId
 
@@ -114,6 +117,65 @@ class KeyRing(Protocol):
 
     async def delete(self, account: str, key_id: str) -> None:
         """Raises InvalidRequest (400) for one that is not revoked."""
+        ...
+
+
+class WebhookTargets(Protocol):
+    """Where a webhook may go. Both raise InvalidRequest (422) that names `webhook_url`."""
+
+    def receiver(self, url: str) -> str:
+        """Host and port, once the URL itself is good."""
+        ...
+
+    async def resolve(self, url: str) -> None:
+        """Whether its host exists and is public. Asks name servers, for a while at most."""
+        ...
+
+
+class WebhookDeliveries(Protocol):
+    """An account's. Raises WebhookDeliveryNotFound for those of others, and StoreUnavailable."""
+
+    async def listed(
+        self, account: str, after: TaskId | None, limit: int, state: DeliveryState | None = None
+    ) -> DeliveryPage: ...
+    async def read(self, account: str, task_id: TaskId) -> Delivery: ...
+    async def redeliver(self, account: str, task_id: TaskId) -> Delivery:
+        """Raises InvalidRequest (400) when the task has not ended."""
+        ...
+
+    async def secret(self, account: str) -> SigningSecret:
+        """Made when there is none."""
+        ...
+
+    async def rotate(self, account: str, keep: timedelta) -> SigningSecret: ...
+
+
+class Purse(Protocol):
+    """What calls cost. Every method is one round trip and may raise StoreUnavailable."""
+
+    @property
+    def hold_for(self) -> timedelta:
+        """How long what is set aside stays so without a word of the call."""
+        ...
+
+    async def reserve(self, task_id: TaskId, bill: Bill) -> None:
+        """Sets aside what a direct call can cost. Raises KeyBudgetExhausted, InsufficientCredits."""
+        ...
+
+    async def renew(self, task_id: TaskId) -> None:
+        """The call is still running."""
+        ...
+
+    async def settle(self, task_id: TaskId, bill: Bill, tokens: Tokens | None) -> None:
+        """Charges and counts a call of which no task is kept, once; None lets go of what was set aside."""
+        ...
+
+    async def balance(self, account: str) -> Balance: ...
+
+    async def budget(self, key_id: str) -> KeyBudget: ...
+
+    async def usage(self, account: str, first: date, last: date) -> list[Usage]:
+        """From the first day to the last, both included; UTC."""
         ...
 
 

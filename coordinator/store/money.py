@@ -27,17 +27,21 @@ class Purse:
     """
 
     def __init__(self, redis: Redis, scripts: Scripts, hold_for: timedelta = timedelta(minutes=15)) -> None:
-        self._redis, self._scripts, self._hold_ms = redis, scripts, milliseconds(hold_for)
+        self._redis, self._scripts, self._hold_for = redis, scripts, hold_for
+
+    @property
+    def hold_for(self) -> timedelta:
+        return self._hold_for
 
     async def reserve(self, task_id: TaskId, bill: Bill) -> None:
         """Before a direct call runs. Raises KeyBudgetExhausted, InsufficientCredits: nothing was set aside then."""
-        what, *left = await self._scripts.call("money_reserve", task_id, self._hold_ms, *billed(bill))
+        what, *left = await self._scripts.call("money_reserve", task_id, milliseconds(self._hold_for), *billed(bill))
         if unaffordable := too_dear(what, bill, left):
             raise unaffordable
 
     async def renew(self, task_id: TaskId) -> None:
         """It is still running."""
-        await self._scripts.call("money_renew", task_id, self._hold_ms)
+        await self._scripts.call("money_renew", task_id, milliseconds(self._hold_for))
 
     async def settle(self, task_id: TaskId, bill: Bill, tokens: Tokens | None) -> None:
         """The end of a call of which no task is kept; None: it came to nothing and costs nothing. Once is all."""
