@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int = Field(8080, ge=1, le=65535)
     trusted_proxies: Networks = Field((), description="networks whose X-Forwarded-For is believed, separated by commas")
+    webhook_allow_private: bool = Field(
+        False, description="webhooks may go to private addresses and over http: for tests and private networks"
+    )
     log_level: str = Field("INFO", pattern="^(?i:debug|info|warning|error)$")
 
     rpc_url: str = Field("http://127.0.0.1:8545", description="EVM JSON-RPC endpoint (chain writer)")

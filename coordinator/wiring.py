@@ -14,10 +14,12 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from coordinator import catalogue as catalogues
+from coordinator.api.answers import webhook_body
 from coordinator.api.app import create_app
 from coordinator.api.chat import ChatLimits
 from coordinator.api.credentials import Origins
 from coordinator.api.nodes import node_routes
+from coordinator.api.webhooks import Webhooks
 from coordinator.chain import writer
 from coordinator.chain.rounds import WriterPolicy
 from coordinator.chain.sender import SendingPolicy
@@ -42,8 +44,14 @@ from coordinator.store.scripts import Scripts
 from coordinator.store.signals import Signals
 from coordinator.store.space import SpaceReader
 from coordinator.store.tasks import TaskStore
+from coordinator.store.webhooks import WebhookStore
 from coordinator.upstream.pool import UpstreamPool
 from coordinator.upstream.runner import DirectRunner
+from coordinator.webhooks.deliverer import Deliverer
+from coordinator.webhooks.resolving import SystemResolver
+from coordinator.webhooks.sender import HttpSender
+from coordinator.webhooks.signing import new_secret
+from coordinator.webhooks.submitting import Targets
 
 # Asynchronous direct tasks that one API process runs at a time; a synchronous call is bounded by its client instead.
 _DIRECT_SLOTS = 64
@@ -71,7 +79,10 @@ def build_api(settings: Settings) -> ASGIApp:
     renew_every = min(policy.lease / 3, _DIRECT_LOOK)
     runner = DirectRunner(DirectLine(scripts, signals), upstreams, slots=_DIRECT_SLOTS, renew_every=renew_every)
     claims = IdempotencyClaims(scripts, signals)
-    background = (signals.run, claims.run, Sweeper(tasks, policy.sweep_every).run, runner.run)
+    private, names, submit_names = settings.webhook_allow_private, SystemResolver(32), SystemResolver(8)
+    hooks, sender = WebhookStore(scripts, signals, new_secret), HttpSender(names, allow_private=private)
+    deliverer = Deliverer(hooks, tasks, sender, webhook_body)
+    background = (signals.run, claims.run, Sweeper(tasks, policy.sweep_every).run, runner.run, deliverer.run)
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
@@ -83,6 +94,9 @@ def build_api(settings: Settings) -> ASGIApp:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
             await upstreams.close()
+            await sender.close()
+            names.close()
+            submit_names.close()
             await redis.aclose()
 
     return create_app(
@@ -95,6 +109,7 @@ def build_api(settings: Settings) -> ASGIApp:
         commit=os.environ.get("RELAY_COMMIT", "unknown"),
         origins=Origins(settings.trusted_proxies),
         ring=KeyRing(redis),
+        webhooks=Webhooks(Targets(submit_names, allow_private=private), hooks),
         limits=ChatLimits(body=settings.max_body_bytes, wait=settings.sync_wait),
         lifespan=lifespan,
         hot=node_routes(desk),

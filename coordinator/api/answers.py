@@ -15,6 +15,8 @@ from coordinator.protocol.ids import TaskId
 _OWN: Final = ("task_id", "task_address", "mode")
 _OWN_KEYS: Final = tuple(f'"{name}"'.encode() for name in _OWN)
 
+_LONGEST_WEBHOOK: Final = 1024 * 1024
+
 
 def json_response(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(body, status, headers, "application/json")
@@ -54,6 +56,20 @@ def accepted_body(task_id: TaskId) -> bytes:
 def poll_body(view: TaskView) -> bytes:
     """The body of GET /v2/tasks/{id}; `result` is the model server's answer byte for byte."""
     return orjson.dumps(_poll_fields(view))
+
+
+def webhook_body(view: TaskView) -> bytes:
+    """What a webhook carries: the poll's body with `event`, and of result and error the one that is set.
+
+    A result that makes it too long, or has expired before it could be delivered, is left out.
+    """
+    fields = {"event": f"task.{view.status}"} | _poll_fields(view)
+    del fields["error" if view.status == "completed" else "result"]
+    body = orjson.dumps(fields)
+    if view.status == "completed" and (view.answer is None or len(body) > _LONGEST_WEBHOOK):
+        del fields["result"]
+        body = orjson.dumps(fields | {"result_omitted": True})
+    return body
 
 
 def list_body(page: TaskPage, limit: int) -> bytes:

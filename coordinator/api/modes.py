@@ -48,9 +48,6 @@ def _refuse_the_impossible(request: RelayRequest) -> None:
     options = request.stream_options if isinstance(request, GeneratingRequest) else None
     if options is not None and not request.streamed:
         raise invalid("stream_options", "needs_stream", "is allowed with stream: true alone", status=400)
-    if request.webhook_url is not None:
-        message = "this relay does not deliver webhooks yet; leave it out and poll the task"
-        raise invalid("webhook_url", "not_offered", message, status=400)
 
 
 def _no_stream(message: str) -> Exception:

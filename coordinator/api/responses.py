@@ -109,6 +109,43 @@ class TaskProof(BaseModel):
     status: str
 
 
+class WebhookDelivery(BaseModel):
+    """What became of a task's webhook. `attempts` have ended; `response_status` and `error` are the last one's.
+
+    `status`: `waiting` (for the task's end), `pending` (an attempt runs or is to come), `delivered`, `failed`.
+    """
+
+    delivery_id: str
+    task_id: str
+    event: Literal["task.completed", "task.failed"] | None
+    status: Literal["waiting", "pending", "delivered", "failed"]
+    url: str
+    attempts: int
+    response_status: int | None
+    error: str | None
+    created_at: str
+    next_attempt_at: str | None
+    last_attempt_at: str | None
+    delivered_at: str | None
+
+
+class WebhookDeliveryList(BaseModel):
+    """Newest first."""
+
+    deliveries: list[WebhookDelivery]
+    limit: int
+    has_more: bool
+    next_cursor: str | None
+
+
+class WebhookSecret(BaseModel):
+    """`secret`: what signs the account's webhooks; the one before signs beside it until `previous_valid_until`."""
+
+    secret: str
+    created_at: str
+    previous_valid_until: str | None
+
+
 class Problem(BaseModel):
     code: str
     type: str

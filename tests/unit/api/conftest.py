@@ -11,9 +11,12 @@ import pytest
 
 from coordinator.api.app import create_app
 from coordinator.api.front_door import FrontDoor
+from coordinator.api.webhooks import Webhooks
 from coordinator.catalogue import Catalogue, parse
+from coordinator.webhooks.submitting import Targets
 from tests.fakes.relay import FakeClaims, FakeKeyBook, FakeRelay, FakeUpstreams
 from tests.fakes.upstream import ANSWER
+from tests.fakes.webhooks import FakeNames
 
 CHAT = "/v2/openai/v1/chat/completions"
 _PRICE = {"per_1m_input_tokens": "0.08", "per_1m_output_tokens": "0.48"}
@@ -77,7 +80,11 @@ class Stand:
 def standing() -> tuple[FrontDoor, Stand, Stand, Stand]:
     relay, upstreams, claims = Stand(), Stand(), Stand()
     # the routes of keys are in the document; tests/unit/api/test_keys.py puts a store behind them
-    app = create_app(relay, FakeKeyBook(), claims, catalogue(), upstreams, version="1.2.3", commit="abc", ring=Stand())
+    webhooks = Webhooks(Targets(FakeNames(), allow_private=False), Stand())
+    app = create_app(
+        relay, FakeKeyBook(), claims, catalogue(), upstreams,
+        version="1.2.3", commit="abc", ring=Stand(), webhooks=webhooks,
+    )  # fmt: skip
     return app, relay, upstreams, claims
 
 

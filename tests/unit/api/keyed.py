@@ -13,12 +13,20 @@ from redis.asyncio import Redis
 
 from coordinator.api.app import create_app
 from coordinator.api.credentials import Network, Origins
+from coordinator.api.webhooks import Webhooks
 from coordinator.catalogue import parse
 from coordinator.lifecycle.keys import NewKey, Restrictions
+from coordinator.lifecycle.policy import Policy
 from coordinator.store.keybook import KeyBook
 from coordinator.store.keyring import KeyRing
+from coordinator.store.scripts import Scripts
+from coordinator.store.signals import Signals
+from coordinator.store.webhooks import WebhookStore
+from coordinator.webhooks.signing import new_secret
+from coordinator.webhooks.submitting import Targets
 from tests.fakes.relay import FakeClaims, FakeRelay, FakeUpstreams
 from tests.fakes.upstream import ANSWER
+from tests.fakes.webhooks import FakeNames
 from tests.unit.api.conftest import CATALOGUE, CHAT, asking, catalogue
 
 KEYS = "/v2/customer/keys"
@@ -59,9 +67,11 @@ async def keyed(
     redis = FakeAsyncRedis(server=FakeServer())
     offered = replace(catalogue(), tiers=parse_tiers(tiers or {}))
     ring, relay = KeyRing(redis), FakeRelay(at_once=ANSWER)
+    scripts = Scripts(redis, Policy())
+    webhooks = Webhooks(Targets(FakeNames(), allow_private=False), WebhookStore(scripts, Signals(redis), new_secret))
     app = create_app(
         relay, KeyBook(redis, offered.tiers), FakeClaims(), offered, FakeUpstreams(),
-        version="1", commit="c", ring=ring, origins=Origins(trusted),
+        version="1", commit="c", ring=ring, origins=Origins(trusted), webhooks=webhooks,
     )  # fmt: skip
     superkey, _ = await ring.create(SUPER)
     ordinary, _ = await ring.create(NewKey("a service", "acme", "basic"))
