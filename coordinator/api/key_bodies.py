@@ -25,7 +25,8 @@ def _decimal(value: object) -> object:
     if not _NUMERAL.fullmatch(str(value)):
         raise ValueError("must be a number of US dollars")
     amount = Decimal(str(value))
-    if amount * NANO % 1:
+    # beyond the limit a remainder may not even exist in decimal's precision; it is refused for its size anyway
+    if abs(amount) <= MAX_DOLLARS and amount * NANO % 1:
         raise ValueError("must have at most 9 decimals")
     return amount
 
