@@ -1,4 +1,4 @@
-"""`python -m coordinator api | chain | deploy | key create | nodes`; settings by environment."""
+"""`python -m coordinator api | chain | deploy | key | nodes`; settings by environment."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import json
 import signal
 import sys
 
-from coordinator import log
-from coordinator.lifecycle.caller import TIERS
-from coordinator.lifecycle.keys import NewKey
+from coordinator import key_commands, log
 from coordinator.settings import Settings, SettingsWrong, load
 
 
@@ -37,13 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     deploy = commands.add_parser("deploy", help="put the contracts on the chain, and pay in the deposit")
     deploy.add_argument("--deposit-wei", type=int, default=0, help="what nodes are paid from")
     deploy.set_defaults(run=_deploy)
-    key = commands.add_parser("key", help="client keys").add_subparsers(dest="verb", required=True)
-    create = key.add_parser("create", help="make a key and print it, this once")
-    create.add_argument("--name", required=True, help="what operators know it by")
-    create.add_argument("--tier", choices=TIERS[1:], default="basic")
-    create.add_argument("--super", dest="superkey", action="store_true", help="may manage its account's keys")
-    create.add_argument("--account", default="default", help="whose key it is")
-    create.set_defaults(run=_create_key)
+    key_commands.add_to(commands)
     commands.add_parser("nodes", help="list the nodes and their load").set_defaults(run=_nodes)
     return parser
 
@@ -118,22 +110,6 @@ def _deploy(settings: Settings, arguments: argparse.Namespace) -> int:
         print(asyncio.run(put()))  # noqa: T201 - the product of the command
     except (ChainError, StartRefused) as error:
         raise SettingsWrong(str(error)) from None
-    return 0
-
-
-def _create_key(settings: Settings, arguments: argparse.Namespace) -> int:
-    from coordinator.store.connection import connect
-    from coordinator.store.keyring import KeyRing
-
-    async def create() -> str:
-        redis = connect(settings.redis_url)
-        try:
-            new = NewKey(arguments.name, arguments.account, arguments.tier, superkey=arguments.superkey)
-            return (await KeyRing(redis).create(new))[0]
-        finally:
-            await redis.aclose()
-
-    print(asyncio.run(create()))  # noqa: T201 - the product of the command
     return 0
 
 

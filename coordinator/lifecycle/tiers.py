@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Final
 
@@ -11,7 +12,8 @@ from coordinator.lifecycle.caller import TIERS, Tier
 
 Rate = Annotated[int, Field(ge=1, le=10_000_000)]
 # {mode}.{source}.{model}; also written into a Lua script, between quotes
-ScopeName = Annotated[str, Field(pattern=r"^(direct|opengpu)\.[a-z0-9_-]{1,40}\.[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")]
+SCOPE: Final = re.compile(r"^(direct|opengpu)\.[a-z0-9_-]{1,40}\.[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")
+ScopeName = Annotated[str, Field(pattern=SCOPE.pattern)]
 
 
 class TierLimits(BaseModel):
