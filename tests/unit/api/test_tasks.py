@@ -10,12 +10,12 @@ import orjson
 import pytest
 
 from coordinator.api.answers import poll_body
-from coordinator.errors import ProviderUnavailable, StoreUnavailable
+from coordinator.errors import ProviderUnavailable, StoreUnavailable, TaskCanceled
 from coordinator.lifecycle.order import Order
-from coordinator.lifecycle.task import TaskState, TaskView
+from coordinator.lifecycle.task import ChainEntry, Place, TaskState, TaskView
 from coordinator.protocol.ids import TaskId, new_task_id
 from coordinator.protocol.report import Receipt
-from tests.fakes.relay import ADDRESS
+from tests.fakes.relay import ADDRESS, GOOD_KEY, KEY_ID
 from tests.fakes.upstream import ANSWER, COMPLETION
 from tests.unit.api.conftest import World
 
@@ -147,6 +147,83 @@ async def test_a_store_that_is_down_says_when_to_come_back(world: World) -> None
     world.relay.failing = StoreUnavailable("The store does not answer.")
     reply = await world.client.get(f"/v2/tasks/{new_task_id('direct')}")
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
+
+
+async def test_cancelling_shows_what_became_of_it(world: World) -> None:
+    world.relay.at_once = None
+    task_id = (await world.relay.submit(ORDER)).task_id
+    for _ in range(2):
+        reply = await world.client.post(f"/v2/tasks/{task_id}/cancel")
+        body = reply.json()
+        assert (reply.status_code, body["status"], body["error_code"]) == (200, "failed", "TASK_CANCELED")
+        assert body["error"] == body["error_detail"] == "The task was cancelled."
+
+
+async def test_a_task_that_has_ended_is_cancelled_in_vain(world: World) -> None:
+    task_id = (await world.relay.submit(ORDER)).task_id
+    body = (await world.client.post(f"/v2/tasks/{task_id}/cancel")).json()
+    assert (body["status"], body["result"]) == ("completed", COMPLETION)
+
+
+async def test_whose_task_it_is_decides_the_store(world: World) -> None:
+    world.relay.at_once = None
+    task_id = (await world.relay.submit(ORDER)).task_id
+    world.relay.owners[task_id] = KEY_ID
+    refused = await world.client.post(f"/v2/tasks/{task_id}/cancel")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "CREDENTIAL_NOT_PERMITTED")
+    allowed = await world.client.post(f"/v2/tasks/{task_id}/cancel", headers={"X-API-Key": GOOD_KEY})
+    assert (allowed.status_code, allowed.json()["status"]) == (200, "failed")
+    bad = await world.client.post(f"/v2/tasks/{task_id}/cancel", headers={"X-API-Key": "relay_sk_bad"})
+    assert bad.json()["error"]["code"] == "INVALID_API_KEY"
+
+
+async def test_cancelling_what_is_not_there(world: World) -> None:
+    expired = new_task_id("opengpu")
+    world.relay.expired.add(expired)
+    for task_id, detail in ((new_task_id("direct"), None), ("x", None), (expired, "TASK_EXPIRED")):
+        reply = await world.client.post(f"/v2/tasks/{task_id}/cancel")
+        assert (reply.status_code, reply.json()["error"]["code"]) == (404, "TASK_NOT_FOUND")
+        assert reply.json().get("error_detail") == detail
+
+
+async def test_a_synchronous_call_whose_task_is_cancelled(world: World) -> None:
+    """410: OpenAI's clients would send a 409 again by themselves."""
+    world.relay.at_once = TaskCanceled("The task was cancelled.")
+    reply = await world.ask(mode="opengpu")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (410, "TASK_CANCELED")
+
+
+async def test_a_key_lists_its_tasks(world: World) -> None:
+    tasks = [(await world.relay.submit(ORDER)).task_id for _ in range(2)]
+    last = new_task_id("direct")
+    reply = await world.client.get(
+        "/v2/tasks", params={"limit": 5, "starting_after": last}, headers={"X-API-Key": GOOD_KEY}
+    )
+    body = reply.json()
+    assert [row["task_id"] for row in body["tasks"]] == tasks
+    assert all(set(row) >= ALWAYS - {"result"} and "result" not in row for row in body["tasks"])
+    assert (body["limit"], body["has_more"], body["next_cursor"]) == (5, False, None)
+    assert world.relay.listings == [(KEY_ID, last, 5)]
+
+
+async def test_a_guest_has_no_list(world: World) -> None:
+    reply = await world.client.get("/v2/tasks")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (401, "MISSING_CREDENTIALS")
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "starting_after=x", "starting_after="])
+async def test_a_list_that_makes_no_sense(world: World, query: str) -> None:
+    reply = await world.client.get(f"/v2/tasks?{query}", headers={"X-API-Key": GOOD_KEY})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
+
+
+def test_where_it_stands() -> None:
+    queued = orjson.loads(poll_body(replace(VIEW, queue=Place(3, "slot"))))
+    assert (queued["queue"], queued["chain"]) == ({"position": 3, "waiting_for": "slot"}, None)
+    entry = ChainEntry("confirmed", "0xaa", 7, 2)
+    ended = orjson.loads(poll_body(replace(VIEW, state=TaskState.COMPLETED, chain=entry)))
+    assert ended["queue"] is None
+    assert ended["chain"] == {"status": "confirmed", "tx_hash": "0xaa", "block_number": 7, "confirmations": 2}
 
 
 async def test_the_proof_passes_through(world: World) -> None:
