@@ -51,6 +51,14 @@ def _header(name: str, title: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "schema": schema}
 
 
+# An addition to the published document.
+_IDEMPOTENCY: Final[dict[str, Any]] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A replay within 24 hours is answered by the task of the first request. Streams ignore it.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
 _FAILURES: Final = (401, 402, 403, 404, 409, 410, 413, 500)
 _STREAM_FAILURES: Final = (400, 429, 502, 503, 504)
 _INVALID: Final = {
@@ -63,7 +71,7 @@ def request_extra(request: type[BaseModel]) -> dict[str, Any]:
     """What the decorator of an endpoint takes whose request is read as raw bytes."""
     schema = {"$ref": f"{_REF}{request.__name__}"}
     return {
-        "parameters": [_header("x-api-key", "X-Api-Key"), _header("authorization", "Authorization")],
+        "parameters": [_header("x-api-key", "X-Api-Key"), _header("authorization", "Authorization"), _IDEMPOTENCY],
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
     }
 

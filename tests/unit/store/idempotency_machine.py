@@ -84,7 +84,9 @@ class IdempotencyMachine(RuleBasedStateMachine):
         if self._those("running"):
             doings.append(self.ask_again)
         if self._those("fresh"):
-            doings += [self.write, self.write, self.be_refused, self.hear_nothing, self.time_passes]
+            doings += [self.write, self.write, self.be_refused, self.hear_nothing]
+        if self.requests:
+            doings.append(self.time_passes)
         if self.made:
             doings.append(self.a_task_ends)
         data.draw(st.sampled_from(doings))(data)
@@ -151,11 +153,11 @@ class IdempotencyMachine(RuleBasedStateMachine):
 
     def time_passes(self, data: st.DataObject) -> None:
         """Whoever had the claim is killed, or only slow: its time is over, and it may go on all the same."""
-        for request in self._those("fresh"):
+        for request in self.requests:
             self.claims.settle(request.turn.claim)
-            if self.run(self.redis.exists(request.turn.claim.name)):
-                self.run(self.redis.hset(request.turn.claim.name, "until_ms", "0"))
-        self.run(self.claims.renew())
+        name = self.requests[0].turn.claim.name
+        if self.run(self.redis.exists(name)):
+            self.run(self.redis.hset(name, "until_ms", "0"))
 
     def a_task_ends(self, data: st.DataObject) -> None:
         how = data.draw(st.sampled_from(["completes", "fails", "fails", "is cancelled", "expires"]))
