@@ -1,4 +1,4 @@
-"""`python -m coordinator api | chain | deploy | key | nodes`; settings by environment."""
+"""`python -m coordinator api | chain | deploy | key | credit | credits | ledger | nodes`; settings by environment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import signal
 import sys
 
-from coordinator import key_commands, log
+from coordinator import key_commands, log, money_commands
 from coordinator.settings import Settings, SettingsWrong, load
 
 
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     deploy.add_argument("--deposit-wei", type=int, default=0, help="what nodes are paid from")
     deploy.set_defaults(run=_deploy)
     key_commands.add_to(commands)
+    money_commands.add_to(commands)
     commands.add_parser("nodes", help="list the nodes and their load").set_defaults(run=_nodes)
     return parser
 

@@ -20,6 +20,7 @@ from coordinator.api.chat import ChatLimits
 from coordinator.api.credentials import Origins
 from coordinator.api.nodes import node_routes
 from coordinator.api.webhooks import Webhooks
+from coordinator.catalogue import Catalogue
 from coordinator.chain import writer
 from coordinator.chain.rounds import WriterPolicy
 from coordinator.chain.sender import SendingPolicy
@@ -28,6 +29,7 @@ from coordinator.desk import Desk
 from coordinator.dispatch.admission import Admission, AllowFile, EveryKey
 from coordinator.dispatch.sweeper import Sweeper
 from coordinator.lifecycle.flow import Relay
+from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.reports import Reports
 from coordinator.protocol.conformity import unsupported
 from coordinator.settings import Settings, SettingsWrong
@@ -38,6 +40,7 @@ from coordinator.store.direct import DirectLine
 from coordinator.store.idempotency import IdempotencyClaims
 from coordinator.store.keybook import KeyBook
 from coordinator.store.keyring import KeyRing
+from coordinator.store.money import Purse
 from coordinator.store.nodes import NodeStore
 from coordinator.store.outbox import RedisOutbox
 from coordinator.store.scripts import Scripts
@@ -109,6 +112,7 @@ def build_api(settings: Settings) -> ASGIApp:
         commit=os.environ.get("RELAY_COMMIT", "unknown"),
         origins=Origins(settings.trusted_proxies),
         ring=KeyRing(redis),
+        purse=Purse(redis, scripts, _hold_for(policy, catalogue)),
         webhooks=Webhooks(Targets(submit_names, allow_private=private), hooks),
         limits=ChatLimits(body=settings.max_body_bytes, wait=settings.sync_wait),
         lifespan=lifespan,
@@ -137,6 +141,12 @@ def build_chain_writer(settings: Settings) -> ChainWriter:
         ),
         publish=partial(space_store.publish, redis),
     )
+
+
+def _hold_for(policy: Policy, catalogue: Catalogue) -> timedelta:
+    """Longer than any direct call runs without a word, so that none outlives what is set aside for it."""
+    waits = [3 * upstream.answer_timeout + upstream.silence_timeout for upstream in catalogue.upstreams]
+    return max([policy.task_timeout, *waits])
 
 
 def _admission(settings: Settings) -> Admission:

@@ -29,6 +29,7 @@ from coordinator.api.models import model_routes
 from coordinator.api.openapi import document
 from coordinator.api.ports import Claims, KeyBook, KeyRing, Purse, Relay, Upstreams
 from coordinator.api.tasks import task_routes
+from coordinator.api.usage import usage_routes
 from coordinator.api.webhooks import Hooks, Webhooks, webhook_routes
 from coordinator.catalogue import Catalogue
 from coordinator.errors import RelayError
@@ -82,6 +83,8 @@ def create_app(
         app.include_router(key_routes(ring, gate, catalogue.tiers))
     if webhooks is not None:
         app.include_router(webhook_routes(webhooks.deliveries, gate))
+    if purse is not None:
+        app.include_router(usage_routes(purse, gate, billing=catalogue.billing.enabled))
     _answer_failures(app)
     _serve_document(app)
     return FrontDoor(app, {**handlers(calls.answer), **(hot or {})})
