@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 import openai
 import pytest
+from pydantic import SecretStr
 
+from coordinator.lifecycle.keys import NewKey
+from coordinator.store.connection import connect
+from coordinator.store.keyring import KeyRing
 from scripts.network.children import ROOT
 from scripts.network.home import free_port
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.api.conftest import CHAT
+from tests.integration.api.real import need_redis
 from tests.parts.servers import RedisServer, Server
 
 MODEL = "relay/tiny-chat"
@@ -44,9 +51,12 @@ direct = {limit}
 
 @dataclass
 class Processes:
+    """`key` is new for each test."""
+
     bases: Sequence[str]
-    key: str
-    upstream: FakeUpstream
+    settings: Mapping[str, str]
+    redis: RedisServer
+    key: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -56,21 +66,53 @@ class Processes:
         return openai.AsyncOpenAI(api_key=self.key, base_url=f"{self.bases[number]}/v2/openai/v1", **options)
 
 
-@pytest.fixture
-async def processes(redis_server: RedisServer, tmp_path: Path) -> AsyncIterator[Processes]:
-    async with FakeUpstream().serving() as upstream:
-        catalogue = tmp_path / "relay.toml"
-        catalogue.write_text(CATALOGUE.format(model=MODEL, upstream=upstream.base_url, limit=LIMIT))
-        settings = {"RELAY_REDIS_URL": redis_server.url, "RELAY_CATALOGUE": str(catalogue)}
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    need_redis()
+    home = tmp_path_factory.mktemp("shared")
+    redis = RedisServer(home / "redis")
+    redis.start()
+    # the kernel ends a child with the thread that started it: the pool's threads stay as long as the test
+    with upstream() as upstream_url, ThreadPoolExecutor() as pool:
+        catalogue = home / "relay.toml"
+        catalogue.write_text(CATALOGUE.format(model=MODEL, upstream=upstream_url, limit=LIMIT))
+        settings = {"RELAY_REDIS_URL": redis.url, "RELAY_CATALOGUE": str(catalogue)}
         ports = [free_port(), free_port()]
-        apis = [_api(port, settings, tmp_path / f"api-{port}.log") for port in ports]
-        started = await asyncio.gather(
-            asyncio.to_thread(_make_key, settings), *(asyncio.to_thread(api.start) for api in apis)
-        )
+        apis = [_api(port, settings, home / f"api-{port}.log") for port in ports]
         try:
-            yield Processes([f"http://127.0.0.1:{port}" for port in ports], started[0] or "", upstream)
+            list(pool.map(Server.start, apis))
+            yield Processes([f"http://127.0.0.1:{port}" for port in ports], settings, redis)
         finally:
-            await asyncio.gather(*(asyncio.to_thread(api.stop) for api in apis))
+            for server in (*apis, redis):
+                server.stop()
+
+
+@pytest.fixture
+async def processes(running: Processes) -> Processes:
+    client = connect(SecretStr(running.redis.url))
+    key, _ = await KeyRing(client).create(NewKey("shared", "default", "basic"))
+    await client.aclose()
+    return replace(running, key=key)
+
+
+@contextmanager
+def upstream() -> Iterator[str]:
+    """A model server on a loop of its own: the tests' loops come and go."""
+    loop, fake, started = asyncio.new_event_loop(), FakeUpstream(), threading.Event()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        async with fake.serving():
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
+    thread.start()
+    assert started.wait(10)
+    yield fake.base_url
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(10)
+    loop.close()
 
 
 def _api(port: int, settings: dict[str, str], log: Path) -> Server:
@@ -84,13 +126,6 @@ def _api(port: int, settings: dict[str, str], log: Path) -> Server:
             return False
 
     return Server(lambda: command, answers, log)
-
-
-def _make_key(settings: dict[str, str]) -> str:
-    command = [sys.executable, "-m", "coordinator", "key", "create", "--name", "shared", "--tier", "basic"]
-    return subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, check=True
-    ).stdout.split()[-1]
 
 
 async def spend(processes: Processes, requests: int) -> list[httpx.Response]:
@@ -108,7 +143,6 @@ async def test_a_burst_over_two_processes_gets_exactly_the_limit(processes: Proc
     refused = [reply for reply in replies if reply.status_code == 429]
     assert len(passed) + len(refused) == len(replies)
     assert LIMIT <= len(passed) <= LIMIT + earned
-    assert len(processes.upstream.requests) == len(passed)
     # each place was given once, whichever process gave it
     if earned < 1:
         left = sorted(int(reply.headers["x-ratelimit-remaining-requests"]) for reply in passed)
@@ -134,14 +168,24 @@ async def test_the_sdk_reads_a_rate_limit_error_and_its_retry_waits_as_long_as_i
     assert time.monotonic() - started > 0.9
 
 
-async def test_a_revoked_key_ends_at_every_process_at_once(processes: Processes, redis_server: RedisServer) -> None:
-    async with httpx.AsyncClient(headers=processes.headers) as client:
-        for base in processes.bases:
-            assert (await client.post(f"{base}{CHAT}", json=BODY)).status_code == 200
-        [key] = [word for word in redis_server.command_line("KEYS", "relay:keyid:*").split() if b"keyid" in word]
-        key_id = key.decode().removeprefix("relay:keyid:")
-        environment = {"RELAY_REDIS_URL": redis_server.url, "RELAY_CATALOGUE": "unread"}
-        revoke = [sys.executable, "-m", "coordinator", "key", "revoke", key_id]
-        await asyncio.to_thread(subprocess.run, revoke, cwd=ROOT, env={**os.environ, **environment}, check=True)
+async def test_the_operators_commands_reach_every_process_at_once(processes: Processes) -> None:
+    async def key(*words: str) -> str:
+        command = [sys.executable, "-m", "coordinator", "key", *words]
+        done = await asyncio.create_subprocess_exec(
+            *command, cwd=ROOT, env={**os.environ, **processes.settings}, stdout=asyncio.subprocess.PIPE
+        )
+        printed, _ = await done.communicate()
+        return printed.decode()
+
+    made = await key("create", "--name", "of the operator", "--tier", "pro", "--limit", "direct=7", "--budget", "2.5")
+    line = next(line for line in (await key("list")).splitlines() if "of the operator" in line)
+    key_id = line.split()[0]
+    assert line.split()[1:5] == ["active", "key", "pro", "default"]
+    assert line.endswith("direct=7")
+    async with httpx.AsyncClient(headers={"X-API-Key": made.strip()}) as client:
+        for left, base in zip(("6", "5"), processes.bases, strict=True):
+            reply = await client.post(f"{base}{CHAT}", json=BODY)
+            assert (reply.status_code, reply.headers["x-ratelimit-remaining-requests"]) == (200, left)
+        assert (await key("revoke", key_id)).split()[:2] == [key_id, "revoked"]
         for base in processes.bases:
             assert (await client.post(f"{base}{CHAT}", json=BODY)).json()["error"]["code"] == "KEY_REVOKED"
