@@ -85,9 +85,9 @@ class Once:
     async def _run(self, turn: Turn, order: Order, run: Run) -> Response:
         try:
             response = await run(replace(order, claim=turn.claim), turn.task_id)
-        except BaseException as error:
-            with suppress(StoreUnavailable):
-                await self.claims.release(turn.claim, doubt=isinstance(error, StoreUnavailable))
+        except BaseException:
+            with suppress(StoreUnavailable):  # then its time runs out
+                await self.claims.release(turn.claim)
             raise
         self.claims.settle(turn.claim)
         return response

@@ -91,8 +91,8 @@ class Claims(Protocol):
         """There is a task, and the claim needs no more keeping alive."""
         ...
 
-    async def release(self, claim: Claim, *, doubt: bool) -> None:
-        """Nothing came of it: a retry may try. `doubt`: the store did not answer, so something may have."""
+    async def release(self, claim: Claim) -> None:
+        """Nothing came of it, as far as is known: a retry may try. Keeps the claim of a task that is there after all."""
         ...
 
     async def ended(self, task_id: TaskId, timeout: timedelta) -> None:

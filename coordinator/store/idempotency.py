@@ -46,10 +46,10 @@ class IdempotencyClaims:
         """What was asked is stored, or lost: either way nobody needs the claim any longer."""
         self._running.discard(claim)
 
-    async def release(self, claim: Claim, *, doubt: bool) -> None:
-        """Nothing came of it, as far as is known: a retry may try. `doubt`: something may be stored after all."""
+    async def release(self, claim: Claim) -> None:
+        """Nothing came of it, as far as is known, and nothing will: a retry may try."""
         self.settle(claim)
-        await self._scripts.call("idem_release", claim.name, claim.token, "1" if doubt else "0")
+        await self._scripts.call("idem_release", claim.name, claim.token)
 
     async def ended(self, task_id: TaskId, timeout: timedelta) -> None:
         """Returns when that call may have ended, or when time is up."""

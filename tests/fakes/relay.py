@@ -132,7 +132,7 @@ class FakeClaims:
         self.turns: list[tuple[What, TaskId]] = []
         self.asked: list[tuple[Ask, TaskId | None]] = []
         self.settled: list[Claim] = []
-        self.released: list[bool] = []
+        self.released: list[Claim] = []
         self.ending = asyncio.Event()
 
     async def claim(self, ask: Ask, joined: TaskId | None = None) -> Turn:
@@ -143,8 +143,8 @@ class FakeClaims:
     def settle(self, claim: Claim) -> None:
         self.settled.append(claim)
 
-    async def release(self, claim: Claim, *, doubt: bool) -> None:
-        self.released.append(doubt)
+    async def release(self, claim: Claim) -> None:
+        self.released.append(claim)
 
     async def ended(self, task_id: TaskId, timeout: timedelta) -> None:
         await self.ending.wait()

