@@ -13,6 +13,7 @@ from coordinator.lifecycle.money import Bill, Tokens
 from coordinator.lifecycle.order import Commitment, Order
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.task import TaskState
+from coordinator.lifecycle.webhooks import Webhook
 from coordinator.protocol.envelope import key_prefix, queue_name
 from coordinator.protocol.ids import TaskId, new_task_id
 from coordinator.protocol.report import Receipt, Refusal
@@ -52,9 +53,11 @@ class Network:
     async def beat(self, node: str, *running: str, draining: bool = False) -> HeartbeatReply:
         return await self.nodes.heartbeat(node, self.sessions[node], running, draining=draining)
 
-    async def submit(self, *, model: str = MODEL, mode: str = "opengpu", bill: Bill | None = None) -> TaskId:
+    async def submit(
+        self, *, model: str = MODEL, mode: str = "opengpu", bill: Bill | None = None, webhook: Webhook | None = None
+    ) -> TaskId:
         task_id = new_task_id(mode)
-        order = Order(mode, model, REQUEST, "guest", asynchronous=True, bill=bill)  # type: ignore[arg-type]
+        order = Order(mode, model, REQUEST, "guest", asynchronous=True, bill=bill, webhook=webhook)  # type: ignore[arg-type]
         await self.tasks.submit(task_id, order, COMMITMENT if mode == "opengpu" else None)
         return task_id
 
