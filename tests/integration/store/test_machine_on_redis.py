@@ -11,6 +11,7 @@ from coordinator.store.connection import connect
 from tests.parts.servers import RedisServer
 from tests.unit.store.idempotency_machine import IdempotencyMachine
 from tests.unit.store.machine import StoreMachine
+from tests.unit.store.webhook_machine import WebhookMachine
 
 
 def test_the_law_on_real_redis(redis_server: RedisServer) -> None:
@@ -35,5 +36,18 @@ def test_the_law_of_idempotency_on_real_redis(redis_server: RedisServer) -> None
         OnRedis,
         settings=settings(
             max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+def test_the_law_of_webhooks_on_real_redis(redis_server: RedisServer) -> None:
+    class OnRedis(WebhookMachine):
+        def connect(self) -> Redis:
+            return connect(SecretStr(redis_server.url))
+
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        OnRedis,
+        settings=settings(
+            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

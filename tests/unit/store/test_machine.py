@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from tests.unit.store.idempotency_machine import IdempotencyMachine
 from tests.unit.store.machine import StoreMachine
+from tests.unit.store.webhook_machine import WebhookMachine
 
 
 class OnFake(StoreMachine):
@@ -26,3 +27,12 @@ class IdempotencyOnFake(IdempotencyMachine):
 
 TestIdempotencyMachine = IdempotencyOnFake.TestCase
 TestIdempotencyMachine.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
+
+
+class WebhooksOnFake(WebhookMachine):
+    def connect(self) -> Redis:
+        return FakeAsyncRedis(server=FakeServer())
+
+
+TestWebhookMachine = WebhooksOnFake.TestCase
+TestWebhookMachine.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
