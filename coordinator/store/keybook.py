@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from redis.asyncio import Redis
 
@@ -15,7 +15,7 @@ from coordinator.errors import InvalidApiKey, KeyRevoked, ModelNotAvailable, Rat
 from coordinator.lifecycle.caller import Admitted, Allowance, Caller, Credential, Tier
 from coordinator.lifecycle.order import Mode
 from coordinator.lifecycle.tiers import TierLimits
-from coordinator.store.scripts import unavailable
+from coordinator.store.together import Together
 
 _FORM: Final = re.compile(r"^relay_sk_[A-Za-z0-9_-]{20,200}$")
 _SCRIPT: Final = Path(__file__).with_name("lua") / "admit.lua"
@@ -33,7 +33,7 @@ class KeyBook:
     """
 
     def __init__(self, redis: Redis, tiers: Mapping[Tier, TierLimits]) -> None:
-        self._admit = redis.register_script(_lua_tiers(tiers) + _SCRIPT.read_text())
+        self._admit = Together(redis, _lua_tiers(tiers) + _SCRIPT.read_text())
 
     async def identify(self, credential: Credential) -> Caller:
         """Who it is; nothing is counted. Raises InvalidApiKey, KeyRevoked."""
@@ -65,8 +65,7 @@ class KeyBook:
         if key is not None and not _FORM.fullmatch(key):
             raise _unknown()
         scopes = [word for choice in choices.items() for word in choice]
-        with unavailable():
-            row: Any = await self._admit(args=["" if key is None else digest(key), credential.address, count, *scopes])
+        row = await self._admit.ask("" if key is None else digest(key), credential.address, count, *scopes)
         if row[0] == b"unknown":
             raise _unknown()
         if row[0] == b"revoked":

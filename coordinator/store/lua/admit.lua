@@ -20,14 +20,14 @@ local function int(n) return string.format('%.0f', n) end
 local clock = redis.call('TIME')
 local NOW = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 
-local id, tier, account, super, scopes, own = 'guest:' .. ARGV[2], 'guest', '', '', nil, {}
+local id, tier, account, super, scopes, own, used = 'guest:' .. ARGV[2], 'guest', '', '', nil, {}, NOW
 if ARGV[1] ~= '' then
   local k = redis.call('HMGET', 'relay:key:' .. ARGV[1], 'id', 'status', 'tier', 'account', 'super', 'scopes',
-    'limit_opengpu', 'limit_direct', 'limit_global', 'limit_concurrent')
+    'limit_opengpu', 'limit_direct', 'limit_global', 'limit_concurrent', 'used_ms')
   if not k[1] then return {'unknown'} end
   if k[2] == 'revoked' then return {'revoked'} end
   id, tier, account, super, scopes = k[1], k[3] or 'basic', k[4] or '', k[5] or '', k[6]
-  own = {opengpu = k[7], direct = k[8], global = k[9], concurrent = k[10]}
+  own, used = {opengpu = k[7], direct = k[8], global = k[9], concurrent = k[10]}, tonumber(k[11] or '0')
 end
 local T = TIERS[tier]
 local function limit(name) return tonumber(own[name] or T[name]) end
@@ -68,7 +68,7 @@ end
 if counted and retry == 0 then
   redis.call(unpack(kept))
   redis.call('PEXPIRE', 'relay:tat:' .. id, 61000)
-  if ARGV[1] ~= '' then redis.call('HSET', 'relay:key:' .. ARGV[1], 'used_ms', int(math.floor(NOW / 1000))) end
+  if NOW / 1000 - used > 1000 then redis.call('HSET', 'relay:key:' .. ARGV[1], 'used_ms', int(math.floor(NOW / 1000))) end
 end
 return {retry == 0 and 'ok' or 'rate', id, tier, account, super, int(limit('concurrent')), mode, tightest.name,
   int(tightest.limit), int(tightest.remaining), int(tightest.tat - NOW), int(retry)}

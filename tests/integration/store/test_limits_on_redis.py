@@ -16,6 +16,7 @@ from tests.parts.servers import RedisServer
 from tests.unit.store.limiter import Limits
 from tests.unit.store.network import Network
 from tests.unit.store.test_limiter import *  # noqa: F403
+from tests.unit.store.test_together import *  # noqa: F403
 
 LIMITS_OF_20 = Limits(20, 20, 30)
 GUEST = Credential(None, "192.0.2.1")
