@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from coordinator.api.answers import json_response
 from coordinator.api.requests import refusal
-from coordinator.errors import ClientFault, InternalError, InvalidRequest, RelayError, TaskExpired
+from coordinator.errors import ClientFault, IdempotencyKeyReused, InternalError, InvalidRequest, RelayError, TaskExpired
 from coordinator.lifecycle.task import TaskView
 
 
@@ -39,10 +39,9 @@ class Failure:
 
     @classmethod
     def of(cls, error: RelayError) -> Failure:
-        details = error.details if isinstance(error, InvalidRequest) else None
         expired = "TASK_EXPIRED" if isinstance(error, TaskExpired) else None
         kind = (error.code, error.status, error.type, error.source)
-        return cls(*kind, error.message, details, expired, error.retry_after)
+        return cls(*kind, error.message, _details(error), expired, error.retry_after)
 
     @classmethod
     def of_task(cls, view: TaskView) -> Failure:
@@ -74,6 +73,16 @@ class Failure:
         if self.retry_after is not None:
             headers["Retry-After"] = str(math.ceil(self.retry_after.total_seconds()))
         return json_response(orjson.dumps(body), status=self.status, headers=headers)
+
+
+def _details(error: RelayError) -> list[dict[str, object]] | None:
+    """The list that every 422 has: readers of FastAPI's form find one whatever the reason."""
+    if isinstance(error, InvalidRequest) and error.details:
+        return error.details
+    if error.status != 422:
+        return None
+    place = ["header", "Idempotency-Key"] if isinstance(error, IdempotencyKeyReused) else ["body"]
+    return [{"type": error.code.lower(), "loc": place, "msg": error.message}]
 
 
 def invalid_parameters(error: RequestValidationError) -> InvalidRequest:

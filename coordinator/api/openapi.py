@@ -67,6 +67,14 @@ _INVALID: Final = {
 }
 
 
+# What `stream: true` gets, which the published document leaves out.
+_FRAMES: Final = {
+    "text/event-stream": {
+        "schema": {"type": "string", "description": "`data: {chunk}` frames, the last one `data: [DONE]`"}
+    }
+}
+
+
 def request_extra(request: type[BaseModel]) -> dict[str, Any]:
     """What the decorator of an endpoint takes whose request is read as raw bytes."""
     schema = {"$ref": f"{_REF}{request.__name__}"}
@@ -85,7 +93,7 @@ def body_extra(request: type[BaseModel]) -> dict[str, Any]:
 def responses_of(response: type[BaseModel], *, streams: bool) -> dict[int | str, dict[str, Any]]:
     """4xx and 5xx beside the published 200, 202 and 422."""
     return {
-        200: {"model": response, "description": "200"},
+        200: {"model": response, "description": "200", **({"content": _FRAMES} if streams else {})},
         202: {"model": AsyncTaskAccepted, "description": "202"},
         422: _INVALID,
         **{status: {"model": Failed} for status in _FAILURES},

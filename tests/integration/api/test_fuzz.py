@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from tests.integration.api.real import MODEL, NETWORK_MODEL, RealApi, real  # noqa: F401 - a fixture
 
 FULL = os.environ.get("FUZZ") == "full"
+pytestmark = pytest.mark.timeout(7200 if FULL else 240)
 SECRET = "relay_sk_" + "Zq7" * 14
 BASE = "/v2/openai/v1"
 # Statuses that some request deserves. 500 is not among them.

@@ -1,0 +1,97 @@
+"""schemathesis over the served OpenAPI document, against the real coordinator: no 500, every response as described.
+
+FUZZ=full asks a hundred times as much.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.integration.api.real import MODEL, NETWORK_MODEL, RealApi, real  # noqa: F401 - a fixture
+from tests.integration.api.test_fuzz import FULL
+
+with warnings.catch_warnings():  # its own, at import
+    warnings.simplefilter("ignore")
+    import schemathesis
+    from schemathesis import GenerationMode
+    from schemathesis.checks import CHECKS, load_all_checks
+
+# An upstream that has failed and a network without nodes are honest answers: 500 alone is not.
+HONEST_5XX = {502, 503, 504}
+EXAMPLES = 2000 if FULL else 12
+pytestmark = pytest.mark.timeout(14_400 if FULL else 240)
+SEEN: set[tuple[str, int]] = set()
+
+
+def not_broken(context: Any, response: Any, case: Any) -> None:
+    assert response.status_code < 500 or response.status_code in HONEST_5XX, response.text
+
+
+@pytest.fixture(scope="module")
+def schema(real: RealApi) -> Any:  # noqa: F811
+    load_all_checks()
+    return schemathesis.openapi.from_url(f"{real.base}/v2/openapi-public.json")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_operation_was_asked(schema: Any) -> Iterator[None]:
+    yield
+    assert {name for name, _ in SEEN} == {result.ok().label for result in schema.get_all_operations()}
+
+
+def operations(schema: Any) -> list[Any]:
+    return [result.ok() for result in schema.get_all_operations()]
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+def test_every_operation(schema: Any, real: RealApi, mode: GenerationMode) -> None:  # noqa: F811
+    """`mode`: requests that the document allows, and such as it forbids."""
+    wrong: list[str] = []
+    for operation in operations(schema):
+        try:
+            ask(operation, real, mode)
+        except BaseExceptionGroup as group:
+            wrong += [f"{operation.label}: {error}" for error in group.exceptions]
+        except Exception as error:
+            wrong.append(f"{operation.label}: {error}")
+    assert not wrong, "\n\n".join(text[:1500] for text in wrong)
+
+
+def only_the_body_is_wrong(case: Any) -> bool:
+    """On the way into a query or a header a wrong value may become a right one: a list of one is its item."""
+    parts = {place: part.mode for place, part in case.meta.components.items()}
+    wrong = [place for place, how in parts.items() if how is GenerationMode.NEGATIVE]
+    return [str(place.value) for place in wrong] == ["body"]
+
+
+def ask(operation: Any, real: RealApi, mode: GenerationMode) -> None:  # noqa: F811
+    names = ["status_code_conformance", "content_type_conformance", "response_schema_conformance"]
+    checks, rejection = [not_broken, *CHECKS.get_by_names(names)], CHECKS.get_by_names(["negative_data_rejection"])
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        derandomize=not FULL,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],
+    )
+    @given(case=operation.as_strategy(generation_mode=mode), model=st.sampled_from([MODEL, MODEL, NETWORK_MODEL, None]))
+    def run(case: Any, model: str | None) -> None:
+        if model is not None and isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
+            case.body["model"] = model
+        if "model" in case.path_parameters and model is not None:
+            case.path_parameters["model"] = model
+        headers = {"X-API-Key": real.superkey}
+        response = case.call(headers=headers)
+        SEEN.add((operation.label, response.status_code))
+        wrong_body = mode is GenerationMode.NEGATIVE and only_the_body_is_wrong(case)
+        case.validate_response(response, checks=[*checks, *rejection] if wrong_body else checks)
+
+    run()
