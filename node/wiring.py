@@ -112,6 +112,7 @@ async def _node(settings: Settings, identity: Identity, engine: Engine) -> Async
         deliver=attempts.deliver,
         renew=lambda reason: presence.renew(reason),
         hand_back=lambda attempt: attempts.hand_back(attempt, "its Envelope never arrived"),
+        beat=lambda: presence.beat(),
     )
     offer = Offer(
         node=identity.address,

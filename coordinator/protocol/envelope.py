@@ -12,6 +12,8 @@ from coordinator.protocol.ids import Address, AttemptId, Bytes32, TaskId, WireTa
 Endpoint = Literal["chat/completions", "completions", "embeddings"]
 # The Celery task every node registers; its one positional argument is an Envelope as a JSON object.
 RUN_ATTEMPT = "relay.run_attempt"
+# Without arguments: beat now, the reply has news. A hint, as forgeable as the queue: what is new only the reply says.
+BEAT = "relay.beat"
 
 
 def queue_name(node: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from celery import Celery
 from kombu import Queue
 
-from coordinator.protocol.envelope import RUN_ATTEMPT
+from coordinator.protocol.envelope import BEAT, RUN_ATTEMPT
 from coordinator.protocol.session import BrokerCredential
 
 # kombu finds a half-open broker connection within about one second plus twice this many seconds.
@@ -20,10 +20,10 @@ _SOCKET_TIMEOUT_SECONDS = 10
 _CONNECT_TIMEOUT_SECONDS = 5
 
 
-def celery_app(credential: BrokerCredential, deliver: Callable[[Any], None]) -> Celery:
-    """An application whose one task hands its argument, an Envelope as a dict, to `deliver`.
+def celery_app(credential: BrokerCredential, deliver: Callable[[Any], None], beat: Callable[[], None]) -> Celery:
+    """An application whose one task hands its argument, an Envelope as a dict, to `deliver`; another asks to `beat`.
 
-    `deliver` is called in the worker's thread, and must neither block nor raise.
+    Both are called in the worker's thread, and must neither block nor raise.
     """
     app = Celery("node", broker=credential.url, set_as_current=False, fixups=[])
     app.conf.update(
@@ -57,5 +57,9 @@ def celery_app(credential: BrokerCredential, deliver: Callable[[Any], None]) -> 
     @app.task(name=RUN_ATTEMPT, shared=False, ignore_result=True)  # type: ignore[untyped-decorator, unused-ignore]
     def run_attempt(envelope: Any) -> None:
         deliver(envelope)
+
+    @app.task(name=BEAT, shared=False, ignore_result=True)  # type: ignore[untyped-decorator, unused-ignore]
+    def beat_now() -> None:
+        beat()
 
     return app

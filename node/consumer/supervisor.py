@@ -46,7 +46,9 @@ StartWorker = Callable[[BrokerCredential, WorkerEvents], Worker]
 
 
 class Supervisor:
-    """`deliver` takes what came out of the queue; `renew` asks for a new session; `hand_back` gives an attempt up."""
+    """`deliver` takes what came out of the queue; `renew` asks for a new session; `hand_back` gives an attempt up;
+    `beat` asks for a heartbeat, because the coordinator does.
+    """
 
     def __init__(
         self,
@@ -54,11 +56,13 @@ class Supervisor:
         deliver: Callable[[Any], None],
         renew: Callable[[str], None],
         hand_back: Callable[[AttemptId], None],
+        beat: Callable[[], None],
     ) -> None:
         self._start_worker = start_worker
         self._deliver = deliver
         self._renew = renew
         self._hand_back = hand_back
+        self._beat = beat
         self._worker: Worker | None = None
         self._generation = 0
         self._pause = 0.0
@@ -109,6 +113,7 @@ class Supervisor:
         generation = self._generation
         events = WorkerEvents(
             envelope=self._take,
+            beat=self._beat,
             ready=lambda: self._on_ready(generation),
             ended=lambda ending: self._on_ended(generation, credential, ending),
         )

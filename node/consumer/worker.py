@@ -34,9 +34,10 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class WorkerEvents:
-    """What a worker tells the event loop that owns it; all three are called in that loop's thread."""
+    """What a worker tells the event loop that owns it; all are called in that loop's thread."""
 
     envelope: Callable[[Any], None]
+    beat: Callable[[], None]
     ready: Callable[[], None]
     ended: Callable[[Ending], None]
 
@@ -49,7 +50,9 @@ class CeleryWorker:
         self._events = events
         self._controller: WorkController | None = None
         self._stopping = False
-        self._app = celery_app(credential, lambda envelope: self._tell(events.envelope, envelope))
+        self._app = celery_app(
+            credential, lambda envelope: self._tell(events.envelope, envelope), lambda: self._tell(events.beat)
+        )
         self._thread = threading.Thread(target=self._run, name="celery", daemon=True)
         self._thread.start()
 

@@ -109,6 +109,10 @@ class Presence:
         self._renewal = reason
         self._wake.set()
 
+    def beat(self) -> None:
+        """At once, not only when it is time."""
+        self._wake.set()
+
     def drain(self) -> None:
         """Tells the coordinator at once, and with every heartbeat from now on, to send nothing more."""
         self._draining = True

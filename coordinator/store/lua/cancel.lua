@@ -1,5 +1,6 @@
 -- A client takes its task back. arg: id caller code message status
--- Whoever knows a guest's task may; a key's task only the key. An attempt is lost to its holder, whose next heartbeat hears of it.
+-- Whoever knows a guest's task may; a key's task only the key. An attempt is lost to its holder, whose next heartbeat
+-- hears of it: that is asked for at once.
 -- Returns canceled | ended (as it was) | foreign | unknown | expired
 local id, caller = arg(1), arg(2)
 local t = redis.call('HMGET', task(id), 'state', 'attempt', 'node', 'caller')
@@ -10,6 +11,7 @@ if t[1] == 'waiting' then fail_task(id, arg(3), arg(4), arg(5))
 else
   close_attempt(id, tonumber(t[2]), t[3], 'lost')
   fail_task(id, arg(3), arg(4), arg(5))
+  if redis.call('ZSCORE', 'relay:nodes', t[3]) then send(t[3], 'relay.beat', cjson.encode(id .. '#' .. t[2] .. '!'), '') end
   fill(t[3])
 end
 return 'canceled'

@@ -117,19 +117,24 @@ local function leave_line(id, model)
 end
 
 -- Celery's message protocol 2, as kombu's Redis transport takes it from a list (CELERY_ON_REDIS.md; a test with a stock worker guards it).
+-- `tag` and `arguments` are JSON.
+local function send(node, name, tag, arguments)
+  local q = cjson.encode
+  local body = '[[' .. arguments .. '],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
+  local queue = 'node.' .. node
+  redis.call('LPUSH', 'broker:' .. node .. ':' .. queue,
+    '{"body":' .. q(body) .. ',"content-encoding":"utf-8","content-type":"application/json","headers":{"lang":"py","task":"' .. name .. '","id":'
+    .. tag .. ',"root_id":' .. tag .. ',"parent_id":null,"group":null,"retries":0,"eta":null,"expires":null,"timelimit":[null,null],"argsrepr":"","kwargsrepr":"","origin":"coordinator","ignore_result":true},"properties":{"correlation_id":'
+    .. tag .. ',"reply_to":"","delivery_mode":2,"delivery_info":{"exchange":"","routing_key":' .. q(queue) .. '},"priority":0,"delivery_tag":' .. tag .. '}}')
+end
+
 local function publish(node, id, number, t)
   local q = cjson.encode
   local deadline = math.min(NOW + POLICY.attempt_timeout, tonumber(t.deadline_ms))
   local envelope = '{"version":1,"task_id":' .. q(id) .. ',"attempt":' .. int(number) .. ',"model":' .. q(t.model) .. ',"endpoint":' .. q(t.endpoint or 'chat/completions')
     .. ',"task_address":' .. q(t.task_address) .. ',"salt":' .. q(t.salt) .. ',"request_hash":' .. q(t.request_hash)
     .. ',"request":' .. q(t.request) .. ',"assigned_at_ms":' .. int(NOW) .. ',"deadline_ms":' .. int(deadline) .. '}'
-  local body = '[[' .. envelope .. '],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
-  local tag = q(id .. '#' .. int(number))
-  local queue = 'node.' .. node
-  redis.call('LPUSH', 'broker:' .. node .. ':' .. queue,
-    '{"body":' .. q(body) .. ',"content-encoding":"utf-8","content-type":"application/json","headers":{"lang":"py","task":"relay.run_attempt","id":'
-    .. tag .. ',"root_id":' .. tag .. ',"parent_id":null,"group":null,"retries":0,"eta":null,"expires":null,"timelimit":[null,null],"argsrepr":"","kwargsrepr":"","origin":"coordinator","ignore_result":true},"properties":{"correlation_id":'
-    .. tag .. ',"reply_to":"","delivery_mode":2,"delivery_info":{"exchange":"","routing_key":' .. q(queue) .. '},"priority":0,"delivery_tag":' .. tag .. '}}')
+  send(node, 'relay.run_attempt', q(id .. '#' .. int(number)), envelope)
 end
 
 -- Opens an attempt and its lease. The caller has made sure that the task waits.

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from coordinator.protocol.envelope import BEAT
 from coordinator.protocol.ids import AttemptId
 from node.consumer.supervisor import Supervisor
 from node.consumer.worker import CeleryWorker
@@ -26,11 +27,13 @@ class Consumer:
         self.renewals: list[str] = []
         self.handed_back: list[AttemptId] = []
         self.workers: list[CeleryWorker] = []
+        self.beats: list[bool] = []
         self.supervisor = Supervisor(
             lambda credential, events: self.keep(CeleryWorker(credential, events, loop)),
             self.taken.append,
             self.renew,
             self.handed_back.append,
+            lambda: self.beats.append(True),
         )
 
     def keep(self, worker: CeleryWorker) -> CeleryWorker:
@@ -66,6 +69,16 @@ async def test_an_envelope_in_either_form_of_body(consumer: Consumer, broker: Br
     broker.put(given, base64_body=base64_body)
     await until(lambda: consumer.taken)
     assert consumer.taken == [given.model_dump()]
+
+
+async def test_it_is_asked_to_beat(consumer: Consumer, broker: Broker) -> None:
+    message = json.loads(celery_message(envelope(), broker.queue))
+    message["headers"]["task"] = BEAT
+    message["body"] = '[[],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
+    broker.put_raw(json.dumps(message))
+    await until(lambda: consumer.beats)
+    await consumer.takes_another()
+    assert len(consumer.beats) == 1
 
 
 async def test_it_touches_nothing_but_its_queue(consumer: Consumer, broker: Broker) -> None:

@@ -187,6 +187,14 @@ async def test_draining_is_told_at_once_and_leaving_ends_the_session(coordinator
     assert coordinator.left == [coordinator.session]
 
 
+async def test_it_beats_when_it_is_asked_to(coordinator: CoordinatorHttp, node: Node) -> None:
+    coordinator.heartbeat_ms = 60_000
+    await until(lambda: node.heard.replies)
+    coordinator.cancelled = ["opengpu:x#1"]
+    node.presence.beat()
+    await until(lambda: node.heard.replies[-1].cancelled == ("opengpu:x#1",))
+
+
 async def test_a_pause_is_told_at_once_and_ends(coordinator: CoordinatorHttp, node: Node) -> None:
     coordinator.heartbeat_ms = 60_000
     await until(lambda: coordinator.beats)

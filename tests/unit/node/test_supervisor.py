@@ -37,7 +37,14 @@ class Bench:
         self.renewals: list[str] = []
         self.handed_back: list[AttemptId] = []
         self.delivered: list[object] = []
-        self.supervisor = Supervisor(self.start, self.delivered.append, self.renewals.append, self.handed_back.append)
+        self.beats: list[bool] = []
+        self.supervisor = Supervisor(
+            self.start,
+            self.delivered.append,
+            self.renewals.append,
+            self.handed_back.append,
+            lambda: self.beats.append(True),
+        )
 
     def start(self, given: BrokerCredential, events: WorkerEvents) -> FakeWorker:
         self.workers.append(FakeWorker(given, events))

@@ -14,7 +14,7 @@ from coordinator.lifecycle.order import Commitment, Order
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.task import TaskState
 from coordinator.lifecycle.webhooks import Webhook
-from coordinator.protocol.envelope import key_prefix, queue_name
+from coordinator.protocol.envelope import RUN_ATTEMPT, key_prefix, queue_name
 from coordinator.protocol.ids import TaskId, new_task_id
 from coordinator.protocol.report import Receipt, Refusal
 from coordinator.protocol.session import HeartbeatReply, SessionRequest
@@ -75,6 +75,8 @@ class Network:
         key, found = f"{key_prefix(node)}{queue_name(node)}", []
         while (raw := await self.redis.rpop(key)) is not None:
             message = json.loads(raw)
+            if message["headers"]["task"] != RUN_ATTEMPT:
+                continue
             [envelope], kwargs, _ = json.loads(message["body"])
             assert kwargs == {}
             found.append(envelope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from coordinator.errors import CredentialNotPermitted, TaskExpired, TaskNotFound
 from coordinator.lifecycle.order import Order
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.task import ChainEntry, Place
+from coordinator.protocol.envelope import BEAT, key_prefix, queue_name
 from coordinator.protocol.ids import TaskId, new_task_id
 from coordinator.protocol.report import Refusal
 from coordinator.store.direct import DirectLine
@@ -58,6 +60,21 @@ async def test_a_running_task_is_cancelled_its_node_is_told_and_the_slot_filled(
     assert (await network.beat(node, f"{running}#1")).cancelled == (f"{running}#1",)
     assert await network.complete(f"{running}#1", node) is Refusal.LATE
     assert await end(network, running) == CANCELED
+
+
+async def test_the_node_is_asked_to_beat_at_once(network: Network, redis: Redis) -> None:
+    node = await network.sign_in(1, slots=1)
+    task_id = await submit(network)
+    await network.envelopes(node)
+    await network.tasks.cancel(task_id, KEY)
+    (raw,) = await redis.lrange(f"{key_prefix(node)}{queue_name(node)}", 0, -1)
+    message = json.loads(raw)
+    assert (message["headers"]["task"], json.loads(message["body"])[0]) == (BEAT, [])
+    second = await submit(network)
+    await redis.zrem("relay:nodes", node)
+    await redis.delete(f"{key_prefix(node)}{queue_name(node)}")
+    await network.tasks.cancel(second, KEY)
+    assert await redis.llen(f"{key_prefix(node)}{queue_name(node)}") == 0
 
 
 async def test_a_direct_task_is_cancelled_and_its_process_finds_out(network: Network) -> None:
