@@ -11,6 +11,7 @@ from coordinator.store.connection import connect
 from tests.parts.servers import RedisServer
 from tests.unit.store.idempotency_machine import IdempotencyMachine
 from tests.unit.store.machine import StoreMachine
+from tests.unit.store.money_machine import MoneyMachine
 from tests.unit.store.webhook_machine import WebhookMachine
 
 
@@ -48,6 +49,19 @@ def test_the_law_of_webhooks_on_real_redis(redis_server: RedisServer) -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         OnRedis,
         settings=settings(
-            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+def test_the_law_of_money_on_real_redis(redis_server: RedisServer) -> None:
+    class OnRedis(MoneyMachine):
+        def connect(self) -> Redis:
+            return connect(SecretStr(redis_server.url))
+
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        OnRedis,
+        settings=settings(
+            max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

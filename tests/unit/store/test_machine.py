@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from tests.unit.store.idempotency_machine import IdempotencyMachine
 from tests.unit.store.machine import StoreMachine
+from tests.unit.store.money_machine import MoneyMachine
 from tests.unit.store.webhook_machine import WebhookMachine
 
 
@@ -36,3 +37,12 @@ class WebhooksOnFake(WebhookMachine):
 
 TestWebhookMachine = WebhooksOnFake.TestCase
 TestWebhookMachine.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
+
+
+class MoneyOnFake(MoneyMachine):
+    def connect(self) -> Redis:
+        return FakeAsyncRedis(server=FakeServer())
+
+
+TestMoneyMachine = MoneyOnFake.TestCase
+TestMoneyMachine.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
