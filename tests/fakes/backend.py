@@ -26,6 +26,7 @@ class BackendHttp:
         self.owner = owner
         self.answers: list[Answer] = []
         self.requests: list[bytes] = []
+        self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.busy = self.most_busy = 0
         self.broken_off = 0
@@ -49,7 +50,8 @@ class BackendHttp:
 
     async def start(self) -> None:
         app = web.Application(client_max_size=64 * 2**20)
-        app.router.add_post("/v1/chat/completions", self._complete)
+        for path in ("chat/completions", "completions", "embeddings"):
+            app.router.add_post(f"/v1/{path}", self._complete)
         app.router.add_get("/v1/models", self._models)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
@@ -75,6 +77,7 @@ class BackendHttp:
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(await request.read())
+        self.paths.append(request.path)
         self.headers.append(dict(request.headers))
         self.busy += 1
         self.most_busy = max(self.busy, self.most_busy)

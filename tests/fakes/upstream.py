@@ -49,6 +49,7 @@ class FakeUpstream:
 
     script: Script | None = None
     requests: list[dict[str, Any]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     base_url: str = ""
@@ -62,6 +63,7 @@ class FakeUpstream:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = orjson.loads(await request.read())
         self.requests.append(body)
+        self.paths.append(request.path)
         self.headers.append(dict(request.headers))
         try:
             return await (self.script or complete_or_stream)(request, body)

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from coordinator.protocol.envelope import Envelope
+from coordinator.protocol.envelope import Endpoint, Envelope
 from coordinator.protocol.report import FailureCode
 from node.inference.backend import BackendAddress, BackendFault, HttpBackend, backend_session
 from node.inference.run import Answer, Inference
@@ -75,6 +75,51 @@ async def test_the_request_goes_out_and_the_answer_comes_back_byte_for_byte(
     assert answer.body.encode() == backend.body
     assert (answer.prompt_tokens, answer.completion_tokens) == (3, 0)
     assert 0 < answer.started_at_ms <= answer.finished_at_ms
+
+
+async def test_an_envelope_says_which_path_its_request_is_for(
+    backend: BackendHttp, session: aiohttp.ClientSession
+) -> None:
+    text = b'{"model":"m","choices":[{"text":"time"}]}'
+    vectors = b'{"model":"m","data":[{"embedding":[0.5]}],"usage":{"prompt_tokens":3,"total_tokens":3}}'
+    runs: list[tuple[Endpoint, dict[str, Any], bytes]] = [
+        ("completions", {"model": "m", "prompt": "Once"}, text),
+        ("embeddings", {"model": "m", "input": "Once"}, vectors),
+    ]
+    for endpoint, request, answer in runs:
+        backend.body = answer
+        given = envelope(request).model_copy(update={"endpoint": endpoint})
+        told = await inference(session, backend.url).run(given)
+        assert backend.paths[-1] == f"/v1/{endpoint}"
+        assert told.body.encode() == answer
+    assert (told.prompt_tokens, told.completion_tokens) == (3, 0)
+
+
+async def test_an_answer_of_another_endpoint_is_none(backend: BackendHttp, session: aiohttp.ClientSession) -> None:
+    given = envelope({"model": "m", "prompt": "Once"}).model_copy(update={"endpoint": "completions"})
+    with pytest.raises(BackendFault) as raised:
+        await inference(session, backend.url).run(given)
+    assert raised.value.code is FailureCode.BACKEND_ERROR
+
+
+async def test_embeddings_are_handed_in_as_the_client_asked_for_them(
+    backend: BackendHttp, session: aiohttp.ClientSession
+) -> None:
+    backend.body = b'{"model":"m","data":[{"embedding":[0.5]}]}'
+    request = {"model": "m", "input": "Once", "encoding_format": "base64"}
+    given = envelope(request).model_copy(update={"endpoint": "embeddings"})
+    told = json.loads((await inference(session, backend.url).run(given)).body)
+    assert told == {"model": "m", "data": [{"embedding": "AAAAPw=="}]}
+
+
+async def test_a_parameter_that_llama_cpp_passes_over_is_the_clients_fault(
+    backend: BackendHttp, session: aiohttp.ClientSession
+) -> None:
+    request = {"model": "m", "prompt": "Once", "echo": True}
+    given = envelope(request).model_copy(update={"endpoint": "completions"})
+    with pytest.raises(BackendFault, match="BACKEND_UNSUPPORTED") as raised:
+        await inference(session, backend.url, kind="llamacpp").run(given)
+    assert raised.value.message.startswith("echo")
 
 
 async def test_the_backends_own_model_name_and_key(backend: BackendHttp, session: aiohttp.ClientSession) -> None:

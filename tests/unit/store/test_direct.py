@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from coordinator.errors import UpstreamError
+from coordinator.lifecycle.order import Order
+from coordinator.protocol.ids import new_task_id
 from coordinator.store.direct import DirectClaim, DirectLine
 from coordinator.store.scripts import Scripts
 from coordinator.store.signals import Signals
-from tests.unit.store.network import REQUEST, Network
+from tests.unit.store.network import COMMITMENT, MODEL, REQUEST, Network
 
 
 def line(network: Network) -> DirectLine:
@@ -27,6 +29,25 @@ async def test_the_oldest_is_claimed_first_and_by_one_process(network: Network) 
     assert claims[0].request == REQUEST
     assert await one.claim() is None
     assert await network.state(first) == "running"
+
+
+async def test_a_claim_says_which_endpoint_it_is_for(network: Network) -> None:
+    order = Order("direct", MODEL, REQUEST, "guest", asynchronous=True, endpoint="embeddings")
+    await network.tasks.submit(new_task_id("direct"), order, None)
+    assert (await claimed(line(network))).endpoint == "embeddings"
+
+
+async def test_an_envelope_says_which_endpoint_it_is_for(network: Network) -> None:
+    node = await network.sign_in(1)
+    for endpoint in ("chat/completions", "completions"):
+        order = Order("opengpu", MODEL, REQUEST, "guest", asynchronous=True, endpoint=endpoint)  # type: ignore[arg-type]
+        task_id = new_task_id("opengpu")
+        await network.tasks.submit(task_id, order, COMMITMENT)
+        [envelope] = await network.envelopes(node)
+        assert envelope["endpoint"] == endpoint
+        terms = await network.tasks.terms(task_id)
+        assert terms is not None
+        assert terms.endpoint == endpoint
 
 
 async def test_a_finished_claim_ends_the_task(network: Network) -> None:

@@ -18,7 +18,7 @@ from coordinator.errors import (
     UpstreamTimeout,
 )
 from coordinator.upstream.pool import UpstreamPool
-from tests.fakes.upstream import ANSWER, COMPLETION, DONE, FakeUpstream, Script, answering, never
+from tests.fakes.upstream import ANSWER, COMPLETION, DONE, FakeUpstream, Script, answering, as_asked, never
 from tests.fakes.upstream_pool import REQUEST, dying, frames_of, nobody_there, pool_of, upstream
 
 
@@ -27,6 +27,24 @@ async def test_an_answer_comes_as_it_is_and_the_request_under_the_upstreams_own_
         assert await pool.complete("m", REQUEST) == ANSWER
         assert fake.requests == [orjson.loads(REQUEST) | {"model": "own-name"}]
         assert "Authorization" not in fake.headers[0]
+
+
+async def test_each_endpoint_has_its_path() -> None:
+    text = orjson.dumps({"model": "m", "prompt": "Once", "n": 2})
+    texts = orjson.dumps({"model": "m", "input": ["a", "b"]})
+    async with pool_of(as_asked, own="own-name") as (pool, [fake]):
+        assert len(orjson.loads(await pool.complete("m", text, "completions"))["choices"]) == 2
+        assert len(orjson.loads(await pool.complete("m", texts, "embeddings"))["data"]) == 2
+        assert fake.paths == ["/v1/completions", "/v1/embeddings"]
+        with pytest.raises(UpstreamError):
+            await pool.complete("m", text, "embeddings")
+
+
+async def test_embeddings_in_the_encoding_that_was_asked_for() -> None:
+    asked = orjson.dumps({"model": "m", "input": "a", "encoding_format": "base64"})
+    async with pool_of(as_asked) as (pool, _):
+        [item] = orjson.loads(await pool.complete("m", asked, "embeddings"))["data"]
+        assert item["embedding"] == "AAAAPwAAAMA="
 
 
 async def test_a_request_under_the_same_name_keeps_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
