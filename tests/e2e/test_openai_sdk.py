@@ -54,6 +54,29 @@ async def test_a_stream_in_direct_mode_with_usage(sdk: openai.AsyncOpenAI) -> No
     assert {chunk.choices[0].finish_reason for chunk in chunks if chunk.choices} == {None, "stop"}
 
 
+@pytest.mark.parametrize("mode", ["opengpu", "direct"])
+async def test_a_text_completion(sdk: openai.AsyncOpenAI, mode: str) -> None:
+    answer = await sdk.completions.create(
+        model=MODEL, prompt=[[1, 2, 3], [4, 5]], max_tokens=4, n=2, extra_body={"mode": mode}
+    )
+    assert answer.object == "text_completion"
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    assert (answer.model_extra or {})["mode"] == mode
+    with pytest.raises(openai.BadRequestError, match="echo"):
+        await sdk.completions.create(model=MODEL, prompt="Hi", echo=True, max_tokens=4, extra_body={"mode": mode})
+
+
+async def test_a_streamed_text_completion(sdk: openai.AsyncOpenAI) -> None:
+    stream = await sdk.completions.create(model=MODEL, prompt=[1, 2, 3], max_tokens=4, stream=True)
+    parts = [part async for part in stream]
+    assert "".join(part.choices[0].text for part in parts if part.choices)
+
+
+async def test_the_tiny_model_gives_no_embeddings(sdk: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.PermissionDeniedError, match="not offered"):
+        await sdk.embeddings.create(model=MODEL, input="Hi")
+
+
 async def test_the_same_seed_gives_the_same_answer(sdk: openai.AsyncOpenAI) -> None:
     async def ask() -> str | None:
         answer = await sdk.chat.completions.create(
