@@ -7,7 +7,12 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from openai.types.chat.completion_create_params import CompletionCreateParamsBase
 
+from coordinator.api import fields
+from coordinator.api.fields import Fate
+from coordinator.api.requests import OWN_FIELDS, PRIVATE_FIELDS, OpenAIChatRequest
+from scripts.network.children import ROOT
 from tests.fakes.relay import FakeFrames
 from tests.fakes.upstream import DONE
 from tests.unit.api.conftest import CHAT, World, asking
@@ -151,16 +156,36 @@ async def test_fields_that_openais_clients_send_today(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("sent", "words"),
     [({"functions": []}, "use tools"), ({"function_call": "auto"}, "use tool_choice"), ({"audio": {}}, "text alone"),
      ({"web_search_options": {}}, "searches no web"), ({"moderation": {}}, "moderates nothing"),
      ({"modalities": ["text", "audio"]}, "'text'"), ({"metadata": {"k": 5}}, "string"),
      ({"metadata": {"k" * 65: "v"}}, "64"), ({"metadata": {str(i): "" for i in range(17)}}, "16"),
      ({"service_tier": "best"}, "'auto'"), ({"verbosity": "terse"}, "'low'"), ({"nobody_knows": 1}, "not permitted")],
 )  # fmt: skip
-async def test_fields_that_are_refused(world: World, fields: dict[str, Any], words: str) -> None:
-    reply = await world.ask(**fields)
+async def test_fields_that_are_refused(world: World, sent: dict[str, Any], words: str) -> None:
+    reply = await world.ask(**sent)
     assert (reply.status_code, reply.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
-    assert reply.json()["error"]["message"].startswith(next(iter(fields)))
+    assert reply.json()["error"]["message"].startswith(next(iter(sent)))
     assert words in reply.json()["error"]["message"]
     assert world.untouched
+
+
+def test_every_field_of_the_table_is_in_the_schema_or_refused() -> None:
+    known = {field.alias or name for name, field in OpenAIChatRequest.model_fields.items()}
+    refused = fields.of(Fate.REFUSED)
+    assert set(fields.FIELDS) & known == set(fields.FIELDS) - refused
+    assert known >= OWN_FIELDS | PRIVATE_FIELDS
+
+
+def test_openais_own_client_sends_no_field_that_nobody_has_decided_about() -> None:
+    """A new version of the SDK with a new field fails here: decide what becomes of it."""
+    known = {field.alias or name for name, field in OpenAIChatRequest.model_fields.items()} | set(fields.FIELDS)
+    assert set(CompletionCreateParamsBase.__annotations__) <= known
+
+
+def test_the_readme_has_the_table() -> None:
+    texts = [path.read_text() for path in (ROOT / "README.md", ROOT / "coordinator/README.md")]
+    heads = [text for text in texts if fields.readme_table().splitlines()[0] in text]
+    assert heads
+    assert all(fields.readme_table() in text for text in heads)
