@@ -190,6 +190,7 @@ class ModelRow(BaseModel):
     display_name: str | None = None
     store_output_supported: bool
     endpoint: Endpoint
+    endpoints: list[str] = Field(description="Every path at which the model is offered; `endpoint` is the first")
 
 
 class ModelList(BaseModel):
@@ -221,6 +222,7 @@ class ModelDetail(BaseModel):
     modes: list[str]
     sources: list[str]
     endpoint: Endpoint
+    endpoints: list[str]
     request_schema: Json
     request_schema_url: str
     request_example: Json

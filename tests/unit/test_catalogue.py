@@ -74,6 +74,8 @@ def test_money_is_exact() -> None:
         ("models.0.name", None, "[[models]] number 1: name: Field required"),
         ("models.0.name", "no spaces", "[[models]] 'no spaces': name"),
         ("models.0.modes", ["auto"], "modes.0: Input should be 'opengpu' or 'direct'"),
+        ("models.0.endpoints", ["images"], "endpoints.0: Input should be 'chat', 'completions' or 'embeddings'"),
+        ("models.0.endpoints", [], "endpoints: "),
         ("models.0.source", "anthropic", "source: Input should be 'openai'"),
         ("models.0.colour", "red", "colour: no such field"),
         ("models.0.context_length", 0, "context_length: "),
