@@ -117,6 +117,17 @@ async def test_a_late_word_counts_while_nobody_else_has_the_attempt(hooked: Hook
     assert await hooked.hooks.claim() is None
 
 
+async def test_a_late_word_takes_a_delivery_out_of_the_line_again(hooked: Hooked) -> None:
+    await hooked.ended(2)
+    first, second = await hooked.attempt(), await hooked.attempt()
+    await hooked.pass_time(leases=True)
+    taken_over = await hooked.attempt(other=True)  # and the other one is due again
+    [late] = [attempt for attempt in (first, second) if attempt.task_id != taken_over.task_id]
+    assert await hooked.hooks.finish(late, OK)
+    assert (await hooked.read(late.task_id)).next_at is None
+    assert await hooked.hooks.claim() is None
+
+
 async def test_one_receiver_has_a_few_at_a_time_and_holds_up_no_other(hooked: Hooked) -> None:
     await hooked.ended(12, receiver="slow.example:443")
     [other] = await hooked.ended(receiver="quick.example:443")
