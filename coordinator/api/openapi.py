@@ -90,6 +90,22 @@ def body_extra(request: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
+_LIMITED: Final[dict[str, Any]] = {
+    "description": "A limit of the caller's, or the upstream's. The x-ratelimit headers are on successful answers too",
+    "headers": {
+        "Retry-After": {"description": "Seconds, 60 at most", "schema": {"type": "integer"}},
+        **{
+            f"x-ratelimit-{name}-requests": {"description": what, "schema": {"type": "string"}}
+            for name, what in {
+                "limit": "Requests a minute: of the mode, or of all, whichever is tighter now",
+                "remaining": "How many more may come now",
+                "reset": "When the whole limit is there again, such as 7.5s or 120ms",
+            }.items()
+        },
+    },
+}
+
+
 def responses_of(response: type[BaseModel], *, streams: bool) -> dict[int | str, dict[str, Any]]:
     """4xx and 5xx beside the published 200, 202 and 422."""
     return {
@@ -97,7 +113,10 @@ def responses_of(response: type[BaseModel], *, streams: bool) -> dict[int | str,
         202: {"model": AsyncTaskAccepted, "description": "202"},
         422: _INVALID,
         **{status: {"model": Failed} for status in _FAILURES},
-        **{status: {"model": Failed | StreamFailed if streams else Failed} for status in _STREAM_FAILURES},
+        **{
+            status: {"model": Failed | StreamFailed if streams else Failed, **(_LIMITED if status == 429 else {})}
+            for status in _STREAM_FAILURES
+        },
     }
 
 

@@ -42,6 +42,15 @@ async def test_headers_on_every_answer_and_a_refusal_that_says_when() -> None:
         assert len(world.relay.orders) == 1  # the asynchronous one; nothing came of the last
 
 
+async def test_the_document_tells_of_the_headers() -> None:
+    async with keyed() as world:
+        paths = (await world.client.get("/v2/openapi-public.json")).json()["paths"]
+    for path in ("chat/completions", "completions", "embeddings"):
+        headers = paths[f"/v2/openai/v1/{path}"]["post"]["responses"]["429"]["headers"]
+        assert {"Retry-After", "x-ratelimit-remaining-requests"} <= set(headers)
+    assert {"get", "post"} <= set(paths["/v2/customer/keys"])
+
+
 async def test_the_tighter_limit_is_said() -> None:
     async with keyed({"basic": {"direct": 10, "opengpu": 2, "global": 100}}) as world:
         assert said(await world.ask(world.ordinary))[0] == "10"
