@@ -127,14 +127,19 @@ class Calls:
         headers: dict[str, str] = {TASK_HEADER: task_id}
         charged = order.bill is not None and order.bill.amount
         keep = self.keeper.keep_first if order.claim or charged else self.keeper.keep
+        async with self.till.hold(task_id, order.bill):  # what it refuses never was a task, and a retry may be one
+            outcome = await self._complete(order, receive)
+            await keep(task_id, order, started_at, outcome)
+        if isinstance(outcome, RelayError):
+            return Failure.of(outcome).response(request_id, headers=headers)
+        return json_response(with_own_fields(outcome, task_id, None, "direct"), headers=headers)
+
+    async def _complete(self, order: Order, receive: Receive) -> bytes | RelayError:
         try:
-            async with self.till.hold(task_id, order.bill), HangUp(receive):
-                answer = await self.upstreams.complete(order.model, order.request, order.endpoint)
+            async with HangUp(receive):
+                return await self.upstreams.complete(order.model, order.request, order.endpoint)
         except RelayError as error:
-            await keep(task_id, order, started_at, error)
-            return Failure.of(error).response(request_id, headers=headers)
-        await keep(task_id, order, started_at, answer)
-        return json_response(with_own_fields(answer, task_id, None, "direct"), headers=headers)
+            return error
 
     async def _result(self, request_id: str, receive: Receive, task_id: TaskId) -> Response:
         """Of a task that is in the store."""

@@ -22,6 +22,6 @@ if t[1] == 'failed' and kind ~= 'async' and id ~= arg(6) then
   if status == 429 or status >= 500 then return take(arg(3)) end
 end
 if t[1] or redis.call('EXISTS', 'relay:gone:' .. id) == 1 then return {'accepted', id} end
--- nobody runs it any more; under the same id, whatever was written at the last moment is found
-if c[3] == token or tonumber(c[4]) <= NOW then return take(id) end
+-- nobody runs it any more, and whoever did all the same writes nothing
+if c[3] == token or tonumber(c[4]) <= NOW then return take(arg(3)) end
 return {kind == 'direct' and 'running' or 'pending', id}
