@@ -13,9 +13,12 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from eth_keys.datatypes import PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from coordinator.protocol import session as node_wire
+from coordinator.protocol import signing
 from tests.integration.api.real import MODEL, NETWORK_MODEL, RealApi, real  # noqa: F401 - a fixture
 
 FULL = os.environ.get("FUZZ") == "full"
@@ -154,7 +157,7 @@ def bodies(draw: st.DrawFn) -> tuple[str, bytes]:
     return path, text[: draw(st.integers(0, len(text)))] if how == 3 else text
 
 
-@thousands(0.6)
+@thousands(0.5)
 @given(sent=bodies())
 def test_bodies(wire: Wire, real: RealApi, sent: tuple[str, bytes]) -> None:  # noqa: F811
     path, body = sent
@@ -207,3 +210,42 @@ def test_ids(wire: Wire, real: RealApi, place: tuple[str, str], given_id: str, k
     key = [(b"x-api-key", real.superkey.encode())] if keyed else []
     status, told = wire.send(method, target.format(given_id), key)
     judge(status, told, SECRET, real.superkey)
+
+
+NODE = PrivateKey(b"\x07" * 32)
+ADDRESS = NODE.public_key.to_checksum_address()
+WORD = "0x" + "ab" * 32
+TASK = "opengpu:00000000-0000-4000-8000-000000000000"
+# What a node says when all is well; the fuzz takes from it, and adds to it.
+MESSAGES: dict[str, dict[str, Any]] = {
+    node_wire.CHALLENGE_PATH: {"node": ADDRESS},
+    node_wire.SESSION_PATH: {"node": ADDRESS, "challenge": "ab" * 32, "models": [MODEL], "slots": 1},
+    node_wire.HEARTBEAT_PATH: {"session": "ab" * 16, "running": [f"{TASK}#1"], "draining": False},
+    node_wire.REPORT_PATH: {"task_id": TASK, "attempt": 1, "failure": {"code": "BACKEND_ERROR", "message": "m"}},
+    node_wire.LEAVE_PATH: {"session": "ab" * 16},
+}
+
+
+@st.composite
+def from_nodes(draw: st.DrawFn) -> tuple[str, bytes, list[tuple[bytes, bytes]]]:
+    """Mostly signed as it should be: what is unsigned gets no further than that."""
+    path, good = draw(st.sampled_from(list(MESSAGES.items())))
+    names = st.sampled_from(sorted({name for message in MESSAGES.values() for name in message} | {"version", "answer"}))
+    changed = {name: value for name, value in good.items() if draw(st.integers(0, 9))}
+    body = json.dumps(changed | draw(st.dictionaries(names, jsons, max_size=2))).encode()
+    if not draw(st.integers(0, 9)):
+        body = draw(st.binary(max_size=100))
+    signed = signing.sign_request(NODE, "POST", path, body)
+    if not draw(st.integers(0, 4)):
+        signed |= draw(
+            st.dictionaries(st.sampled_from(sorted(signed)), values.map(lambda raw: raw.decode("latin-1")), max_size=2)
+        )
+    return path, body, [(name.encode(), value.encode("latin-1")) for name, value in signed.items()]
+
+
+@thousands(0.1)
+@given(sent=from_nodes())
+def test_nodes(wire: Wire, sent: tuple[str, bytes, list[tuple[bytes, bytes]]]) -> None:
+    path, body, signed = sent
+    status, told = wire.send("POST", path, signed, body)
+    judge(status, told, SECRET)
