@@ -12,6 +12,8 @@ _LONGEST = 500
 _ECHO = 24
 # Searching a longer prompt would take longer than the message is worth.
 _SEARCHED = 1_000_000
+# Where a client's words stand in a request, at every endpoint.
+_WORDS = ("messages", "prompt", "suffix", "input", "prediction")
 
 
 def readable(status: int, body: bytes, request: bytes) -> str:
@@ -57,10 +59,11 @@ def _echoes(message: str, request: bytes) -> bool:
     if len(request) > _SEARCHED:
         return True
     try:
-        messages = orjson.loads(request).get("messages")
+        fields = orjson.loads(request)
+        words = [fields.get(name) for name in _WORDS]
     except (orjson.JSONDecodeError, AttributeError):
         return True
-    prompt = "\n".join(" ".join(text.split()) for text in _strings(messages))
+    prompt = "\n".join(" ".join(text.split()) for text in _strings(words))
     # Windows that overlap by half find every run of 1.5 windows.
     return any(message[start : start + _ECHO] in prompt for start in range(0, len(message) - _ECHO + 1, _ECHO // 2))
 

@@ -102,6 +102,18 @@ async def test_an_answer_of_another_endpoint_is_none(backend: BackendHttp, sessi
     assert raised.value.code is FailureCode.BACKEND_ERROR
 
 
+@pytest.mark.parametrize("field", ["prompt", "input"])
+async def test_a_refusal_does_not_repeat_the_prompt_at_any_endpoint(
+    backend: BackendHttp, session: aiohttp.ClientSession, field: str
+) -> None:
+    backend.answer(400, {"error": {"message": f"can't take: {PROMPT}"}})
+    endpoint = "completions" if field == "prompt" else "embeddings"
+    given = envelope({"model": "m", field: [PROMPT]}).model_copy(update={"endpoint": endpoint})
+    with pytest.raises(BackendFault) as raised:
+        await inference(session, backend.url).run(given)
+    assert PROMPT not in raised.value.message
+
+
 async def test_embeddings_are_handed_in_as_the_client_asked_for_them(
     backend: BackendHttp, session: aiohttp.ClientSession
 ) -> None:
