@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 
@@ -20,6 +21,8 @@ from coordinator.store.direct import DirectLine
 from coordinator.store.outbox import RedisOutbox
 from coordinator.store.scripts import Scripts
 from coordinator.store.signals import Signals
+from coordinator.upstream.runner import DirectRunner
+from tests.fakes.relay import FakeUpstreams
 from tests.unit.store.network import COMMITMENT, MODEL, REQUEST, Network
 
 KEY, OTHER, GUEST = "key_0000000000000001", "key_0000000000000002", "guest:127.0.0.1"
@@ -89,6 +92,24 @@ async def test_a_direct_task_is_cancelled_and_its_process_finds_out(network: Net
     assert await line.renew([claim]) == [claim]
     await line.finish(claim, b"late")
     assert await end(network, running) == await end(network, waiting) == CANCELED
+
+
+async def test_a_cancelled_direct_task_is_hung_up_on(network: Network) -> None:
+    upstreams = FakeUpstreams()
+    upstreams.gate.clear()
+    line = DirectLine(Scripts(network.redis, network.policy), Signals(network.redis))
+    task_id = await submit(network, mode="direct")
+    runner = DirectRunner(line, upstreams, slots=2, renew_every=timedelta(milliseconds=20))
+    running = asyncio.create_task(runner.run())
+    try:
+        async with asyncio.timeout(5):
+            await upstreams.called.wait()
+            await network.tasks.cancel(task_id, KEY)
+            await upstreams.cancelled.wait()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert await end(network, task_id) == CANCELED
 
 
 async def test_what_has_ended_stays_as_it_is(network: Network) -> None:
