@@ -22,8 +22,8 @@ CANCELLED_WITHIN_S = 1.0
 ASKED: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hello!"}]}
 
 
-def request_bytes(body: bytes, *headers: str) -> bytes:
-    head = [f"POST {CHAT} HTTP/1.1", "Host: relay", f"Content-Length: {len(body)}", *headers, "", ""]
+def request_bytes(body: bytes, *headers: str, path: str = CHAT) -> bytes:
+    head = [f"POST {path} HTTP/1.1", "Host: relay", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(head).encode() + body
 
 
@@ -38,11 +38,22 @@ async def connected(served: Served) -> AsyncIterator[tuple[asyncio.StreamReader,
         writer.close()
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_client_that_hangs_up_before_the_answer_cancels_the_upstream(served: Served, stream: bool) -> None:
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        (CHAT, ASKED),
+        (CHAT, ASKED | {"stream": True}),
+        ("/v2/openai/v1/completions", {"model": MODEL, "prompt": "Once", "stream": True}),
+        ("/v2/openai/v1/completions", {"model": MODEL, "prompt": "Once"}),
+        ("/v2/openai/v1/embeddings", {"model": MODEL, "input": "Once"}),
+    ],
+)
+async def test_a_client_that_hangs_up_before_the_answer_cancels_the_upstream(
+    served: Served, path: str, fields: dict[str, Any]
+) -> None:
     served.upstream.script = never
     async with connected(served) as (_, writer):
-        writer.write(request_bytes(json.dumps(ASKED | {"stream": stream}).encode()))
+        writer.write(request_bytes(json.dumps(fields).encode(), path=path))
         while not served.upstream.requests:
             await asyncio.sleep(0.005)
         writer.transport.abort()
