@@ -82,7 +82,7 @@ def build_api(settings: Settings) -> ASGIApp:
     renew_every = min(policy.lease / 3, _DIRECT_LOOK)
     runner = DirectRunner(DirectLine(scripts, signals), upstreams, slots=_DIRECT_SLOTS, renew_every=renew_every)
     claims = IdempotencyClaims(scripts, signals)
-    private, names, submit_names = settings.webhook_allow_private, SystemResolver(32), SystemResolver(8)
+    private, names, submit_names = settings.webhook_allow_private, SystemResolver(64), SystemResolver(8)
     hooks, sender = WebhookStore(scripts, signals, new_secret), HttpSender(names, allow_private=private)
     deliverer = Deliverer(hooks, tasks, sender, webhook_body)
     background = (signals.run, claims.run, Sweeper(tasks, policy.sweep_every).run, runner.run, deliverer.run)

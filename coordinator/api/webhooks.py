@@ -28,6 +28,7 @@ Responses = dict[int | str, dict[str, Any]]
 _REFUSED: Final[Responses] = {
     401: {"model": Failed, "description": "No superkey, or a bad one"},
     403: {"model": Failed, "description": "The key is no superkey"},
+    422: {"model": Failed, "description": "Not as the schema has it"},
 }
 _UNKNOWN: Final[Responses] = {404: {"model": Failed, "description": "The account has no such delivery"}}
 _EARLY: Final[Responses] = {400: {"model": Failed, "description": "The task has not ended"}}

@@ -19,7 +19,8 @@ from coordinator.webhooks.ports import Deliveries, Sender, Tasks
 # How long one look at nothing lasts; a task that ends, or an attempt that does, wakes it sooner.
 _LOOK: Final = timedelta(seconds=1)
 _STORE_PAUSE_S: Final = 0.5
-SLOTS: Final = 64
+# More than one account can fill (lua/webhook_prelude.lua): four, each with receivers that say nothing.
+SLOTS: Final = 128
 
 log = structlog.get_logger("webhooks")
 
