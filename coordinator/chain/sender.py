@@ -13,7 +13,7 @@ from coordinator.chain.batch import Batch, Member, Signed
 from coordinator.chain.errors import ChainRejected
 from coordinator.chain.fees import FeePolicy, Fees
 from coordinator.chain.items import Item, Kind, Leg, MalformedRecord, Settlement, kind_of, read_item
-from coordinator.chain.patience import Patience
+from coordinator.chain.patience import Alarms, Patience
 from coordinator.chain.policy import SendingPolicy as SendingPolicy
 from coordinator.chain.ports import Chain, Entry, Head, Ledger, Outbox, Signer, Skip
 
@@ -42,7 +42,7 @@ class Sender:
         self._fees, self._policy, self._clock = fees, policy, clock
         self._broadcast_at: dict[str, float] = {}
         self._refused: dict[str, int] = {}
-        self._gap = Patience(policy.patience, clock)
+        self._gap, self._alarms = Patience(policy.patience, clock), Alarms(clock)
 
     async def send_due(self, ledger: Ledger, leg: Leg) -> Ledger:
         """Batches of what is due, until nothing is left or enough is in flight."""
@@ -155,7 +155,8 @@ class Sender:
         if waited < self._policy.rebroadcast.total_seconds():
             return batch
         stale = self._now_ms() - batch.signed_ms >= self._policy.bump.total_seconds() * 1000
-        if refused or (stale and (first_in_line or batch.newest.max_fee < head.base_fee)):
+        cheap = batch.newest.max_fee < head.base_fee
+        if refused or cheap or (stale and first_in_line):
             batch = await self._bump(batch, head)
         await self._broadcast(batch)
         return batch
@@ -164,8 +165,9 @@ class Sender:
         """The same calls at the same nonce for higher fees; whichever form is mined, the others can't be any more."""
         fees = self._fees.bumped(batch.newest, head.base_fee, await self._chain.tip())
         if fees is None:
-            log.error("chain_fee_cap_reached", batch=batch.id, nonce=batch.nonce, max_fee=batch.newest.max_fee)
-            await self._outbox.resign(batch, "FEE_CAP_REACHED")
+            if self._alarms.due(batch.id):
+                log.error("chain_fee_cap_reached", batch=batch.id, nonce=batch.nonce, max_fee=batch.newest.max_fee)
+                await self._outbox.resign(batch, "FEE_CAP_REACHED")
             return batch
         raw, tx_hash = self._signer.sign(
             self._signer.data_of(batch.raw), batch.nonce, batch.gas, fees.max_fee, fees.tip
@@ -193,7 +195,10 @@ class Sender:
             self._refused.pop(batch.id, None)
             return
         if await self._chain.balance() < batch.gas * batch.newest.max_fee:
-            log.error("chain_account_too_poor", account=self._signer.address, remedy="send it ether for gas")
+            if self._alarms.due("balance"):
+                log.error("chain_account_too_poor", account=self._signer.address, remedy="send it ether for gas")
+            return
+        if (await self._chain.head()).base_fee > batch.newest.max_fee:
             return
         self._refused[batch.id] = self._refused.get(batch.id, 0) + 1
         log.warning("chain_refused", batch=batch.id, nonce=batch.nonce, tries=self._refused[batch.id], why=why)

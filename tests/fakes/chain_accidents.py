@@ -17,12 +17,16 @@ class Fuse:
 
     left: int = -1
     after: bool = False
+    dead: bool = False
 
     def burns(self) -> bool:
+        if self.dead:
+            raise Killed("long ago")
         if self.left < 0:
             return False
         self.left -= 1
-        return self.left < 0
+        self.dead = self.left < 0
+        return self.dead
 
 
 class Mortal:
@@ -33,7 +37,7 @@ class Mortal:
 
     def __getattr__(self, name: str) -> Any:
         target: Callable[..., Any] = getattr(self._port, name)
-        if not callable(target) or name in ("task_address", "calldata"):
+        if not callable(target) or name in ("task_address", "calldata", "close"):
             return target
 
         async def call(*args: Any, **kwargs: Any) -> Any:

@@ -140,7 +140,7 @@ class WriterMachine(RuleBasedStateMachine):
 
     @rule(gwei=st.sampled_from([1, 5, 60]))
     def price(self, gwei: int) -> None:
-        self.chain.base_fee = gwei * GWEI
+        self.chain.base_fee, self.chain.picky = gwei * GWEI, not self.chain.picky
 
     @rule(wei=st.sampled_from([0, 1500, 10**18]))
     def change_deposit(self, wei: int) -> None:
@@ -165,7 +165,7 @@ class WriterMachine(RuleBasedStateMachine):
     async def take_over(self) -> None:
         outbox = self.store.writer()
         await outbox.take_over()
-        self.fuse.left = -1
+        self.fuse.left, self.fuse.dead = -1, False
         chain, mortal = Mortal(self.chain, self.fuse), Mortal(outbox, self.fuse)
         self.rounds = Rounds(chain, FakeSigner(), mortal, POLICY, lambda: self.now)
 
