@@ -138,7 +138,8 @@ def model_server(port: int, log: Path) -> Recipe:
 def write_catalogue(path: Path, model_port: int) -> None:
     """The example with our model server as its upstream; once it's there, only that server's port is kept right."""
     text = (path if path.exists() else EXAMPLE).read_text()
-    path.write_text(re.sub(r'^(base_url = "http://127\.0\.0\.1:)\d+', rf"\g<1>{model_port}", text, count=1, flags=re.M))
+    ours = r'(^name = "tiny".*?^base_url = "http://127\.0\.0\.1:)\d+'
+    path.write_text(re.sub(ours, rf"\g<1>{model_port}", text, count=1, flags=re.MULTILINE | re.DOTALL))
 
 
 def _python(module: str, *words: str) -> Callable[[], Sequence[str]]:
