@@ -42,6 +42,8 @@ class Sender:
         self._fees, self._policy, self._clock = fees, policy, clock
         self._broadcast_at: dict[str, float] = {}
         self._refused: dict[str, int] = {}
+        self._unpaid: set[str] = set()
+        self._signed_at: dict[str, int] = {}
         self._gap, self._alarms = Patience(policy.patience, clock), Alarms(clock)
 
     async def send_due(self, ledger: Ledger, leg: Leg) -> Ledger:
@@ -154,12 +156,17 @@ class Sender:
         waited = self._clock() - self._broadcast_at.get(batch.id, 0.0)
         if waited < self._policy.rebroadcast.total_seconds():
             return batch
-        stale = self._now_ms() - batch.signed_ms >= self._policy.bump.total_seconds() * 1000
-        cheap = batch.newest.max_fee < head.base_fee
-        if refused or cheap or (stale and first_in_line):
+        if self._needs_more(batch, head, first_in_line=first_in_line) or refused:
             batch = await self._bump(batch, head)
         await self._broadcast(batch)
         return batch
+
+    def _needs_more(self, batch: Batch, head: Head, *, first_in_line: bool) -> bool:
+        """Whether higher fees would help. Not while no blocks are made, nor when the account can't pay for these."""
+        passed_over = head.number > self._signed_at.setdefault(batch.id, head.number)
+        stale = self._now_ms() - batch.signed_ms >= self._policy.bump.total_seconds() * 1000
+        cheap = batch.newest.max_fee < head.base_fee
+        return batch.id not in self._unpaid and (cheap or (stale and passed_over and first_in_line))
 
     async def _bump(self, batch: Batch, head: Head) -> Batch:
         """The same calls at the same nonce for higher fees; whichever form is mined, the others can't be any more."""
@@ -173,6 +180,7 @@ class Sender:
             self._signer.data_of(batch.raw), batch.nonce, batch.gas, fees.max_fee, fees.tip
         )
         batch = batch.resigned(Signed(tx_hash, fees.max_fee, fees.tip), raw, self._now_ms())
+        self._signed_at[batch.id] = head.number
         stuck = len(batch.signed) > self._policy.alarm
         await self._outbox.resign(batch, "STUCK" if stuck else "")
         tell = log.error if stuck else log.warning
@@ -187,14 +195,15 @@ class Sender:
         except ChainRejected as error:
             await self._after_refusal(batch, str(error))
         else:
-            self._refused.pop(batch.id, None)
+            self._taken(batch)
 
     async def _after_refusal(self, batch: Batch, why: str) -> None:
         """What the endpoint has already it refuses as known; only what it won't have at all counts as refused."""
         if any(await asyncio.gather(*(self._chain.knows(tx_hash) for tx_hash in batch.tx_hashes))):
-            self._refused.pop(batch.id, None)
+            self._taken(batch)
             return
         if await self._chain.balance() < batch.gas * batch.newest.max_fee:
+            self._unpaid.add(batch.id)
             if self._alarms.due("balance"):
                 log.error("chain_account_too_poor", account=self._signer.address, remedy="send it ether for gas")
             return
@@ -211,9 +220,15 @@ class Sender:
         for task_id in await self._outbox.release(batch, reason, counts=counts):
             log.error("chain_given_up", task=task_id[:16], leg=batch.kind.leg, reason=reason)
 
+    def _taken(self, batch: Batch) -> None:
+        self._refused.pop(batch.id, None)
+        self._unpaid.discard(batch.id)
+
     def _forget(self, flying: set[str]) -> None:
         self._broadcast_at = {key: at for key, at in self._broadcast_at.items() if key in flying}
         self._refused = {key: count for key, count in self._refused.items() if key in flying}
+        self._signed_at = {key: block for key, block in self._signed_at.items() if key in flying}
+        self._unpaid &= flying
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

@@ -123,7 +123,7 @@ class Line:
             await running
 
     async def kill(self) -> None:
-        """Before or after its next word to the store. Not by cancelling: that can leave a lock of web3's held for ever."""
+        """Before or after its next word to the store. Not by cancelling: a lock of web3's may stay held for ever."""
         self._fuse.left, self._fuse.after = 0, len(self.tasks) % 2 == 0
         if self._running is not None:
             await asyncio.gather(self._running, return_exceptions=True)
