@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 _GAS_BASE, _GAS_AN_ITEM = 60_000, 120_000
 # EIP-7825 allows no transaction more.
 _GAS_MOST = 2**24
+_ITEMS_MOST = (_GAS_MOST - _GAS_BASE) // _GAS_AN_ITEM
 
 
 class Sender:
@@ -107,11 +108,9 @@ class Sender:
             else:
                 short.append(entry.task_id)
         if short:
-            log.error(
-                "chain_deposit_too_small",
-                tasks=len(short),
-                remedy="pay in: python -m coordinator deploy --deposit-wei N",
-            )
+            if self._alarms.due("deposit"):
+                remedy = "pay in: python -m coordinator deploy --deposit-wei N"
+                log.error("chain_deposit_too_small", tasks=len(short), left_wei=left, remedy=remedy)
             await self._outbox.postpone(Leg.SETTLEMENT, short, self._policy.deposit_patience, Skip.INSUFFICIENT_DEPOSIT)
         return kept
 
@@ -239,7 +238,7 @@ def _groups(found: Sequence[tuple[Entry, Item]], most: int) -> list[list[tuple[E
     groups: dict[tuple[Kind, int], list[list[tuple[Entry, Item]]]] = {}
     for entry, item in found:
         lists = groups.setdefault((kind_of(item), entry.tries), [[]])
-        if len(lists[-1]) >= max(1, most >> (2 * entry.tries)):
+        if len(lists[-1]) >= max(1, min(most, _ITEMS_MOST) >> (2 * entry.tries)):
             lists.append([])
         lists[-1].append((entry, item))
     return [group for lists in groups.values() for group in lists]

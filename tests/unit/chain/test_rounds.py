@@ -12,7 +12,7 @@ from coordinator.chain.errors import ChainUnavailable, StartRefused
 from coordinator.chain.fees import GWEI, FeePolicy
 from coordinator.chain.items import Leg
 from coordinator.chain.policy import WriterPolicy
-from coordinator.chain.ports import Chain, Signer
+from coordinator.chain.ports import Chain, Signer, TaskOnChain, TaskStatus
 from coordinator.chain.rounds import Rounds
 from coordinator.chain.writer import ChainWriter
 from tests.fakes.chain import FakeChain, FakeSigner
@@ -187,6 +187,51 @@ async def test_reverted_batches_come_back_smaller_and_end(desk: Desk) -> None:
         desk.chain.mine_empty()
         sizes = [len(batch.members) for batch in (await desk.bench.writer().load()).flight] or sizes
     assert set(await desk.states()) == {"failed", "confirmed"} or await desk.states() == ["failed"] * 4
+
+
+async def test_a_batch_is_stored_before_it_is_broadcast(desk: Desk) -> None:
+    tasks, stored = await desk.submit(1), []
+    broadcast = desk.chain.broadcast
+
+    async def watched(raw: str) -> None:
+        stored.append([batch.raw for batch in (await desk.bench.writer().load()).flight] == [raw])
+        await broadcast(raw)
+
+    desk.chain.broadcast = watched  # type: ignore[method-assign]
+    desk.chain.automine = False
+    await desk.after(0)
+    await desk.blocks_pass(2)
+    assert stored == [True] * len(stored)
+    assert len(stored) > 1
+    assert len(tasks) == 1
+
+
+async def test_an_opening_that_has_vanished_comes_before_the_settlement(desk: Desk) -> None:
+    (task,) = tasks = await desk.submit(1)
+    await desk.after(0)
+    await desk.after(2)
+    del desk.chain.state.tasks[task.address]
+    await desk.end(tasks)
+    with capture_logs() as logs:
+        await desk.after(2)
+        await desk.after(2)
+    assert [entry["reason"] for entry in logs if entry["event"] == "chain_retry"] == ["NOT_OPEN"]
+    for _ in range(6):
+        desk.chain.mine_empty()
+        await desk.after(2)
+    record = await desk.bench.record(task.id)
+    assert (record["opening"], record["settlement"], "settlement_error" in record) == ("confirmed", "confirmed", False)
+
+
+async def test_what_was_settled_differently_is_given_up(desk: Desk) -> None:
+    (task,) = tasks = await desk.submit(1)
+    await desk.after(0)
+    desk.chain.state.tasks[task.address] = TaskOnChain(TaskStatus.COMPLETED, bytes(32))
+    await desk.end(tasks)
+    await desk.after(2)
+    await desk.after(2)
+    record = await desk.bench.record(task.id)
+    assert (record["settlement"], record["settlement_error"]) == ("failed", "SETTLED_DIFFERENTLY")
 
 
 async def test_nothing_is_believed_of_a_chain_in_doubt(desk: Desk) -> None:
