@@ -52,6 +52,7 @@ _PROVEN = [
     "node",
     "receipt",
     "receipt_signature",
+    "error_code",
 ]
 
 
