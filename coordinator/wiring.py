@@ -18,8 +18,7 @@ from coordinator.api.app import create_app
 from coordinator.api.chat import ChatLimits
 from coordinator.api.nodes import node_routes
 from coordinator.chain import writer
-from coordinator.chain.rounds import WriterPolicy
-from coordinator.chain.sender import SendingPolicy
+from coordinator.chain.policy import SendingPolicy, WriterPolicy
 from coordinator.chain.writer import ChainWriter
 from coordinator.desk import Desk
 from coordinator.dispatch.admission import Admission, AllowFile, EveryKey

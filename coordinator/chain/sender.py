@@ -14,7 +14,7 @@ from coordinator.chain.errors import ChainRejected
 from coordinator.chain.fees import FeePolicy, Fees
 from coordinator.chain.items import Item, Kind, Leg, MalformedRecord, Settlement, kind_of, read_item
 from coordinator.chain.patience import Alarms, Patience
-from coordinator.chain.policy import SendingPolicy as SendingPolicy
+from coordinator.chain.policy import SendingPolicy
 from coordinator.chain.ports import Chain, Entry, Head, Ledger, Outbox, Signer, Skip
 
 log = structlog.get_logger(__name__)
