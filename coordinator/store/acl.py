@@ -16,7 +16,7 @@ from coordinator.store.scripts import unavailable
 
 log = structlog.get_logger(__name__)
 
-# All that a node's consumer sends (no acknowledgements, bindings, results). redis-py 8 tries `client|maint_notifications`
+# All that a node's consumer sends. redis-py 8 tries `client|maint_notifications`
 # as well, which Redis 7 refuses to name in a rule: one harmless denial a connection in the ACL log.
 _COMMANDS = ["hello", "ping", "select", "client|setname", "client|setinfo", "brpop"]
 
