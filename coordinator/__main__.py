@@ -70,7 +70,7 @@ def _api(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def _chain(settings: Settings, arguments: argparse.Namespace) -> int:
     from coordinator.chain.errors import StartRefused, Superseded
-    from coordinator.wiring import build_chain_writer
+    from coordinator.wiring_writer import build_chain_writer
 
     async def write() -> None:
         stop = asyncio.Event()

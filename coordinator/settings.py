@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     confirmations: int = Field(
         1, ge=1, description="blocks, the transaction's own counted, until a record is confirmed"
     )
-    batch_size: int = Field(50, ge=1, le=500, description="most tasks in one transaction")
+    batch_size: int = Field(50, ge=1, le=139, description="most tasks in one transaction")
     batch_wait_ms: int = Field(200, ge=0, description="how long a transaction waits for company")
 
     node_allow_file: Path | None = Field(

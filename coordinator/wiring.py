@@ -1,4 +1,4 @@
-"""Where the coordinator's objects meet. Nothing else constructs across rooms."""
+"""Where an API process's objects meet; the chain writer's do in `wiring_writer.py`. Nothing else does this."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -21,10 +19,6 @@ from coordinator.api.credentials import Origins
 from coordinator.api.nodes import node_routes
 from coordinator.api.webhooks import Webhooks
 from coordinator.catalogue import Catalogue
-from coordinator.chain import writer
-from coordinator.chain.rounds import WriterPolicy
-from coordinator.chain.sender import SendingPolicy
-from coordinator.chain.writer import ChainWriter
 from coordinator.desk import Desk
 from coordinator.dispatch.admission import Admission, AllowFile, EveryKey
 from coordinator.dispatch.sweeper import Sweeper
@@ -32,8 +26,7 @@ from coordinator.lifecycle.flow import Relay
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.reports import Reports
 from coordinator.protocol.conformity import unsupported
-from coordinator.settings import Settings, SettingsWrong
-from coordinator.store import space as space_store
+from coordinator.settings import Settings
 from coordinator.store.acl import BrokerUsers
 from coordinator.store.connection import broker_address, connect
 from coordinator.store.direct import DirectLine
@@ -42,7 +35,6 @@ from coordinator.store.keybook import KeyBook
 from coordinator.store.keyring import KeyRing
 from coordinator.store.money import Purse
 from coordinator.store.nodes import NodeStore
-from coordinator.store.outbox import RedisOutbox
 from coordinator.store.scripts import Scripts
 from coordinator.store.signals import Signals
 from coordinator.store.space import SpaceReader
@@ -93,9 +85,7 @@ def build_api(settings: Settings) -> ASGIApp:
         try:
             yield
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await _end(running)
             await upstreams.close()
             await sender.close()
             names.close()
@@ -120,27 +110,13 @@ def build_api(settings: Settings) -> ASGIApp:
     )
 
 
-def build_chain_writer(settings: Settings) -> ChainWriter:
-    """The one process that has the chain key and talks to the chain. Raises SettingsWrong."""
-    needed = {"CHAIN_KEY_FILE": settings.chain_key_file, "TASK_REGISTRY": settings.task_registry}
-    missing = [f"  RELAY_{name}: the chain writer needs it" for name, value in needed.items() if value is None]
-    if settings.chain_key_file is None or settings.task_registry is None:
-        raise SettingsWrong("These settings are missing:\n" + "\n".join(missing))
-    redis = connect(settings.redis_url)
-    return writer.build(
-        RedisOutbox(redis),
-        rpc_url=settings.rpc_url,
-        key_file=settings.chain_key_file,
-        task_registry=settings.task_registry,
-        node_registry=settings.node_registry,
-        chain_id=settings.chain_id,
-        policy=WriterPolicy(
-            confirmations=settings.confirmations,
-            batch_wait=timedelta(milliseconds=settings.batch_wait_ms),
-            sending=SendingPolicy(batch_size=settings.batch_size),
-        ),
-        publish=partial(space_store.publish, redis),
-    )
+async def _end(running: list[asyncio.Task[None]]) -> None:
+    """Cancels until it is heard: redis-py swallows a cancellation that meets it while it connects."""
+    pending = set(running)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=0.2)
 
 
 def _hold_for(policy: Policy, catalogue: Catalogue) -> timedelta:

@@ -52,8 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(_: argparse.Namespace) -> int:
     settings = load_settings()
     identity = load_key(settings.key_file)
-    log.configure(settings.log_level)
-    structlog.contextvars.bind_contextvars(node=identity.address)
+    log.configure(settings.log_level, node=identity.address)
     from node.wiring import serve  # the heavy imports, after the quick refusals
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -18,6 +18,8 @@ from coordinator.protocol.ids import AttemptId, split_attempt_id
 # `opengpu:` and half of the random part: enough to find a task by, too little to poll it.
 _SHOWN_OF_A_TASK_ID = 16
 _FOREIGN = ("celery", "kombu", "amqp", "billiard", "vine")
+# Celery announces at `critical` that it ends on a lost connection, which is what the supervisor wants of it.
+_EXPECTED = "Retrying to"
 
 
 def shown(attempt: AttemptId) -> str:
@@ -31,6 +33,8 @@ class _TemplateOnly(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         lines = str(record.msg).strip().splitlines()
+        if lines and lines[0].startswith(_EXPECTED):
+            return False
         record.msg, record.args = (lines[0] if lines else "").replace("%", "%%"), ()
         if record.exc_info and record.exc_info[0] is not None:
             record.msg += f" ({record.exc_info[0].__name__})"
@@ -46,10 +50,18 @@ def _logger_name(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
-def configure(level: str, stream: TextIO | None = None) -> None:
-    """Sends structlog and the standard library's loggers to `stream` (standard error) as JSON lines."""
+def configure(level: str, stream: TextIO | None = None, **always: str) -> None:
+    """Sends structlog and the standard library's loggers to `stream` (standard error) as JSON lines.
+
+    `always` is on every line, whatever thread it comes from.
+    """
+
+    def add_always(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        event.update(always)
+        return event
+
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_always,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -78,6 +78,7 @@ class Node:
         self._presence.drain()
         await self._attempts.drain(limit)
         await self._poster.settle(_SETTLE_LIMIT)
+        self._supervisor.stop()  # before the coordinator takes its user away
         if not serving.done():
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)

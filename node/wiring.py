@@ -103,7 +103,7 @@ async def _kind_once_up(backend: Backend, address: BackendAddress, stop: asyncio
 async def _node(settings: Settings, identity: Identity, engine: Engine) -> AsyncIterator[Node]:
     loop = asyncio.get_running_loop()
     connections = min(settings.slots + _SPARE_CONNECTIONS, _MOST_CONNECTIONS)
-    line = SignedLine(settings.coordinator_url, identity, line_transport(settings.coordinator_url, connections))
+    line = SignedLine(settings.coordinator_url, identity, line_transport(connections))
     poster = Poster(line, Outbox(settings.state, identity.address))
     performer = Performer(identity, engine.inference.run, lambda: presence.grant)
     attempts = Attempts(settings.slots, performer, poster)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import traceback
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -35,7 +35,7 @@ class FrontDoor:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scope["request_id"] = request_id = str(uuid.uuid4())
+        scope["request_id"] = request_id = new_request_id()
         name, started = (b"x-request-id", request_id.encode()), False
 
         async def named(message: Message) -> None:
@@ -75,6 +75,12 @@ def _shows_a_key(scope: Scope) -> bool:
     """URLs stand in logs and histories: a key in one is refused wherever it is, before anything looks at it."""
     query: bytes = scope["query_string"]
     return "relay_sk_" in scope["path"] or (bool(query) and b"relay_sk_" in unquote_to_bytes(query))
+
+
+def new_request_id() -> str:
+    """A random UUID (version 4). It names a line in a log and opens nothing, so it needs no system call for secrecy."""
+    text = f"{random.getrandbits(128):032x}"
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}"
 
 
 def internal_failure(request_id: str) -> Response:

@@ -55,14 +55,12 @@ class Confirmations:
         )
 
     async def confirm(self, ledger: Ledger, head: Head) -> Ledger:
-        waiting = []
-        for batch in ledger.mined:
-            if self._deep_enough(batch, head) and await self._stands(batch):
-                await self._outbox.confirm(batch)
-                log.debug("chain_confirmed", batch=batch.id, kind=batch.kind, tasks=len(batch.members))
-            else:
-                waiting.append(batch)
-        return replace(ledger, mined=tuple(waiting))
+        deep = [batch for batch in ledger.mined if self._deep_enough(batch, head)]
+        confirmed = [batch for batch, stands in zip(deep, await self._stand(deep), strict=True) if stands]
+        for batch in confirmed:
+            await self._outbox.confirm(batch)
+            log.debug("chain_confirmed", batch=batch.id, kind=batch.kind, tasks=len(batch.members))
+        return replace(ledger, mined=tuple(batch for batch in ledger.mined if batch not in confirmed))
 
     def _deep_enough(self, batch: Batch, head: Head) -> bool:
         return batch.mined is not None and head.number - batch.mined.block_number + 1 >= self._depth
@@ -73,7 +71,7 @@ class Confirmations:
         Every block names the one before it, so the newest confirmed batch vouches for those before it.
         """
         watched = ledger.mined or await self._outbox.remembered(0, 1)
-        if all([await self._stands(batch) for batch in watched]):
+        if all(await self._stand(watched)):
             self._gone.outlasted(())
             return False
         return True if self._gone.outlasted(["block"]) else None
@@ -90,21 +88,25 @@ class Confirmations:
                 await self._mine(batch, receipt)
 
     async def _fallen(self, ledger: Ledger) -> list[Batch]:
-        gone = [batch for batch in ledger.mined if not await self._stands(batch)]
+        standing = await self._stand(ledger.mined)
+        gone = [batch for batch, stands in zip(ledger.mined, standing, strict=True) if not stands]
         first = 0
         while page := await self._outbox.remembered(first, _PAGE):
-            for batch in page:
-                if await self._stands(batch):
-                    return gone
-                gone.append(batch)
+            standing = await self._stand(page)
+            gone += page[: standing.index(True)] if True in standing else page
+            if True in standing:
+                return gone
             first += _PAGE
         if gone:
             log.warning("chain_rewound_to_the_first_batch", remembered=len(gone))
         return gone
 
-    async def _stands(self, batch: Batch) -> bool:
-        mined = batch.mined
-        return mined is not None and await self._chain.block_hash(mined.block_number) == mined.block_hash
+    async def _stand(self, batches: Sequence[Batch]) -> list[bool]:
+        """Of each, whether its block is part of the chain. Asks once for a block, however many batches it has."""
+        places = [batch.mined for batch in batches]
+        numbers = list({place.block_number for place in places if place is not None})
+        hashes = dict(zip(numbers, await asyncio.gather(*map(self._chain.block_hash, numbers)), strict=True))
+        return [place is not None and hashes[place.block_number] == place.block_hash for place in places]
 
     async def _find(self, batch: Batch) -> TxReceipt | None:
         for tx_hash in batch.tx_hashes:

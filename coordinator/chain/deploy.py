@@ -56,23 +56,25 @@ async def deploy(
 ) -> Deployment:
     """Deploys what has no code at the address given, then fills the deposit up to `deposit_wei`.
 
-    A new NodeRegistry gets a new TaskRegistry, which points to it. Not to be run beside a chain writer of the same key.
+    A TaskRegistry that is there brings its own NodeRegistry. Best run while the chain writer of the same key is idle.
     Raises ChainUnavailable, or ChainRejected when a transaction fails.
     """
     deployer = Deployer(w3, account, fees or FeePolicy())
-    nodes = await deployer.existing(node_registry)
-    tasks = await deployer.existing(task_registry) if nodes else None
-    if nodes is None:
-        coordinator = account.address
-        nodes = await deployer.create("NodeRegistry", coordinator, coordinator, MIN_STAKE_WEI, UNBONDING_DELAY_SECONDS)
-    tasks = tasks or await deployer.create("TaskRegistry", nodes)
+    tasks = await deployer.existing(task_registry)
+    if tasks is None:
+        nodes = await deployer.existing(node_registry) or await deployer.create(
+            "NodeRegistry", account.address, account.address, MIN_STAKE_WEI, UNBONDING_DELAY_SECONDS
+        )
+        tasks = await deployer.create("TaskRegistry", nodes)
     registry = TaskRegistry(w3, tasks)
     missing = deposit_wei - await registry.deposit_of(account.address)
     if missing > 0:
         await deployer.transact({"to": registry.address, "data": registry.deposit(), "value": missing})
     with reaching():
         chain_id = await w3.eth.chain_id
-    return Deployment(chain_id, account.address, tasks, nodes, await registry.deposit_of(account.address))
+    return Deployment(
+        chain_id, account.address, tasks, await registry.node_registry(), await registry.deposit_of(account.address)
+    )
 
 
 class Deployer:

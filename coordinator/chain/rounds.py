@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from coordinator.chain.confirmations import Confirmations
 from coordinator.chain.items import Leg
-from coordinator.chain.policy import WriterPolicy as WriterPolicy
+from coordinator.chain.policy import WriterPolicy
 from coordinator.chain.ports import Chain, Ledger, Outbox, Signer
 from coordinator.chain.sender import Sender
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from web3 import AsyncWeb3
-from web3.exceptions import ContractLogicError, Web3Exception, Web3RPCError
+from web3.exceptions import BadFunctionCallOutput, ContractLogicError, Web3Exception, Web3RPCError
 from web3.providers.rpc.async_rpc import AsyncHTTPProvider, ClientError  # type: ignore[attr-defined]
 
 from coordinator.chain.errors import ChainError, ChainRejected, ChainUnavailable
@@ -40,5 +40,7 @@ def reaching() -> Iterator[None]:
         raise
     except (Web3RPCError, ContractLogicError) as error:
         raise ChainRejected(str(error.message)) from error
+    except BadFunctionCallOutput as error:
+        raise ChainRejected("no such contract at that address") from error
     except (ClientError, OSError, TimeoutError, Web3Exception, ValueError) as error:
         raise ChainUnavailable(f"the RPC endpoint can't be reached ({type(error).__name__})") from error

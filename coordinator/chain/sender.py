@@ -13,8 +13,8 @@ from coordinator.chain.batch import Batch, Member, Signed
 from coordinator.chain.errors import ChainRejected
 from coordinator.chain.fees import FeePolicy, Fees
 from coordinator.chain.items import Item, Kind, Leg, MalformedRecord, Settlement, kind_of, read_item
-from coordinator.chain.patience import Patience
-from coordinator.chain.policy import SendingPolicy as SendingPolicy
+from coordinator.chain.patience import Alarms, Patience
+from coordinator.chain.policy import SendingPolicy
 from coordinator.chain.ports import Chain, Entry, Head, Ledger, Outbox, Signer, Skip
 
 log = structlog.get_logger(__name__)
@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 _GAS_BASE, _GAS_AN_ITEM = 60_000, 120_000
 # EIP-7825 allows no transaction more.
 _GAS_MOST = 2**24
+_ITEMS_MOST = (_GAS_MOST - _GAS_BASE) // _GAS_AN_ITEM
 
 
 class Sender:
@@ -42,7 +43,9 @@ class Sender:
         self._fees, self._policy, self._clock = fees, policy, clock
         self._broadcast_at: dict[str, float] = {}
         self._refused: dict[str, int] = {}
-        self._gap = Patience(policy.patience, clock)
+        self._unpaid: set[str] = set()
+        self._signed_at: dict[str, int] = {}
+        self._gap, self._alarms = Patience(policy.patience, clock), Alarms(clock)
 
     async def send_due(self, ledger: Ledger, leg: Leg) -> Ledger:
         """Batches of what is due, until nothing is left or enough is in flight."""
@@ -105,11 +108,9 @@ class Sender:
             else:
                 short.append(entry.task_id)
         if short:
-            log.error(
-                "chain_deposit_too_small",
-                tasks=len(short),
-                remedy="pay in: python -m coordinator deploy --deposit-wei N",
-            )
+            if self._alarms.due("deposit"):
+                remedy = "pay in: python -m coordinator deploy --deposit-wei N"
+                log.error("chain_deposit_too_small", tasks=len(short), left_wei=left, remedy=remedy)
             await self._outbox.postpone(Leg.SETTLEMENT, short, self._policy.deposit_patience, Skip.INSUFFICIENT_DEPOSIT)
         return kept
 
@@ -154,23 +155,31 @@ class Sender:
         waited = self._clock() - self._broadcast_at.get(batch.id, 0.0)
         if waited < self._policy.rebroadcast.total_seconds():
             return batch
-        stale = self._now_ms() - batch.signed_ms >= self._policy.bump.total_seconds() * 1000
-        if refused or (stale and (first_in_line or batch.newest.max_fee < head.base_fee)):
+        if self._needs_more(batch, head, first_in_line=first_in_line) or refused:
             batch = await self._bump(batch, head)
         await self._broadcast(batch)
         return batch
+
+    def _needs_more(self, batch: Batch, head: Head, *, first_in_line: bool) -> bool:
+        """Whether higher fees would help. Not while no blocks are made, nor when the account can't pay for these."""
+        passed_over = head.number > self._signed_at.setdefault(batch.id, head.number)
+        stale = self._now_ms() - batch.signed_ms >= self._policy.bump.total_seconds() * 1000
+        cheap = batch.newest.max_fee < head.base_fee
+        return batch.id not in self._unpaid and (cheap or (stale and passed_over and first_in_line))
 
     async def _bump(self, batch: Batch, head: Head) -> Batch:
         """The same calls at the same nonce for higher fees; whichever form is mined, the others can't be any more."""
         fees = self._fees.bumped(batch.newest, head.base_fee, await self._chain.tip())
         if fees is None:
-            log.error("chain_fee_cap_reached", batch=batch.id, nonce=batch.nonce, max_fee=batch.newest.max_fee)
-            await self._outbox.resign(batch, "FEE_CAP_REACHED")
+            if self._alarms.due(batch.id):
+                log.error("chain_fee_cap_reached", batch=batch.id, nonce=batch.nonce, max_fee=batch.newest.max_fee)
+                await self._outbox.resign(batch, "FEE_CAP_REACHED")
             return batch
         raw, tx_hash = self._signer.sign(
             self._signer.data_of(batch.raw), batch.nonce, batch.gas, fees.max_fee, fees.tip
         )
         batch = batch.resigned(Signed(tx_hash, fees.max_fee, fees.tip), raw, self._now_ms())
+        self._signed_at[batch.id] = head.number
         stuck = len(batch.signed) > self._policy.alarm
         await self._outbox.resign(batch, "STUCK" if stuck else "")
         tell = log.error if stuck else log.warning
@@ -185,15 +194,19 @@ class Sender:
         except ChainRejected as error:
             await self._after_refusal(batch, str(error))
         else:
-            self._refused.pop(batch.id, None)
+            self._taken(batch)
 
     async def _after_refusal(self, batch: Batch, why: str) -> None:
         """What the endpoint has already it refuses as known; only what it won't have at all counts as refused."""
         if any(await asyncio.gather(*(self._chain.knows(tx_hash) for tx_hash in batch.tx_hashes))):
-            self._refused.pop(batch.id, None)
+            self._taken(batch)
             return
         if await self._chain.balance() < batch.gas * batch.newest.max_fee:
-            log.error("chain_account_too_poor", account=self._signer.address, remedy="send it ether for gas")
+            self._unpaid.add(batch.id)
+            if self._alarms.due("balance"):
+                log.error("chain_account_too_poor", account=self._signer.address, remedy="send it ether for gas")
+            return
+        if (await self._chain.head()).base_fee > batch.newest.max_fee:
             return
         self._refused[batch.id] = self._refused.get(batch.id, 0) + 1
         log.warning("chain_refused", batch=batch.id, nonce=batch.nonce, tries=self._refused[batch.id], why=why)
@@ -206,9 +219,15 @@ class Sender:
         for task_id in await self._outbox.release(batch, reason, counts=counts):
             log.error("chain_given_up", task=task_id[:16], leg=batch.kind.leg, reason=reason)
 
+    def _taken(self, batch: Batch) -> None:
+        self._refused.pop(batch.id, None)
+        self._unpaid.discard(batch.id)
+
     def _forget(self, flying: set[str]) -> None:
         self._broadcast_at = {key: at for key, at in self._broadcast_at.items() if key in flying}
         self._refused = {key: count for key, count in self._refused.items() if key in flying}
+        self._signed_at = {key: block for key, block in self._signed_at.items() if key in flying}
+        self._unpaid &= flying
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
@@ -219,7 +238,7 @@ def _groups(found: Sequence[tuple[Entry, Item]], most: int) -> list[list[tuple[E
     groups: dict[tuple[Kind, int], list[list[tuple[Entry, Item]]]] = {}
     for entry, item in found:
         lists = groups.setdefault((kind_of(item), entry.tries), [[]])
-        if len(lists[-1]) >= max(1, most >> (2 * entry.tries)):
+        if len(lists[-1]) >= max(1, min(most, _ITEMS_MOST) >> (2 * entry.tries)):
             lists.append([])
         lists[-1].append((entry, item))
     return [group for lists in groups.values() for group in lists]

@@ -9,6 +9,7 @@ from typing import Any
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
+from eth_utils.address import to_checksum_address
 from hexbytes import HexBytes
 
 from coordinator.chain.errors import StartRefused
@@ -34,7 +35,7 @@ class RegistrySigner:
     """`chain.ports.Signer`: signs calls of one registry on one chain."""
 
     def __init__(self, account: LocalAccount, chain_id: int, registry: str) -> None:
-        self._account, self._chain_id, self._registry = account, chain_id, registry
+        self._account, self._chain_id, self._registry = account, chain_id, to_checksum_address(registry)
 
     @property
     def address(self) -> str:

@@ -57,6 +57,8 @@ def fetch_proof(base_url: str, task_id: str) -> Proof:
             raise Unverifiable(f"the relay answered {error.code}: {_reason(error.read())}") from None
     except (OSError, ValueError) as error:
         raise Unverifiable(f"no proof from {base_url} ({type(error).__name__})") from error
+    if not isinstance(proof, dict):
+        raise Unverifiable("the relay's answer is no proof")
     if proof.get("mode", "opengpu") != "opengpu" or not proof.get("task_address"):
         raise Unverifiable("the task has no record on chain: only tasks of mode opengpu have one")
     return proof

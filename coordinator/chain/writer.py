@@ -32,7 +32,7 @@ _BACKOFF_FIRST, _BACKOFF_MOST = 0.2, 5.0
 class ChainWriter:
     """`open_chain` connects and runs the start check; it is tried until it succeeds or raises StartRefused.
 
-    `clock`: unix seconds.
+    `clock`: unix seconds; `pause`: waits so many seconds, or until the event.
     """
 
     def __init__(
@@ -41,8 +41,10 @@ class ChainWriter:
         open_chain: Callable[[], Awaitable[tuple[Chain, Signer]]],
         policy: WriterPolicy,
         clock: Callable[[], float] = time.time,
+        pause: Callable[[float, asyncio.Event], Awaitable[None]] | None = None,
     ) -> None:
         self._outbox, self._open_chain, self._policy, self._clock = outbox, open_chain, policy, clock
+        self._pause = pause or sleep_unless
         self._outage: str | None = None
         self._backoff = _BACKOFF_FIRST
 
@@ -88,9 +90,11 @@ class ChainWriter:
             log.info(f"{self._outage}_available")
             self._outage = None
 
-    async def _pause(self, seconds: float, stop: asyncio.Event) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), max(seconds, 0.0))
+
+async def sleep_unless(seconds: float, stop: asyncio.Event) -> None:
+    """Until the time is up or `stop` is set."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), max(seconds, 0.0))
 
 
 def build(

@@ -135,8 +135,9 @@ class Relay:
                 "implementation": space.implementation,
                 "coordinator": space.coordinator,
             }
-        names = "task_address salt task_key request request_hash answer response_hash node receipt_signature"
+        names = "task_address salt task_key request request_hash answer response_hash node receipt_signature error_code"
         body |= {name: text.get(name) for name in names.split()}
+        body["payment_wei"] = int(record["payment_wei"]) if record.get("payment_wei") else None
         body["receipt"] = orjson.loads(text["receipt"]) if "receipt" in text else None
         body |= {"attempt": int(text["attempt"])} | {leg: _leg(record, leg) for leg in ("opening", "settlement")}
         return body

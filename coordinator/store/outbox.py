@@ -27,6 +27,8 @@ _FLIGHT, _MINED, _CONFIRMED = "relay:chain:flight", "relay:chain:mined", "relay:
 REMEMBERED_BATCHES = 10_000
 # How often a leg may come back from a batch undone before it is given up; each time it goes in a smaller batch.
 MAX_TRIES = 5
+# A settled record outlives its task's result (a day) and tombstone (a week): whoever has the proof can still ask.
+RECORD_KEPT = timedelta(days=30)
 
 
 class RedisOutbox:
@@ -70,7 +72,7 @@ class RedisOutbox:
         return _task_ids(await self._call("mine", batch.to_json(), wire, self._max_tries))
 
     async def confirm(self, batch: Batch) -> None:
-        await self._call("confirm", batch.id, self._remembered)
+        await self._call("confirm", batch.id, self._remembered, round(RECORD_KEPT.total_seconds()))
 
     async def note_head(self, number: int) -> None:
         await self._call("head", number)

@@ -38,6 +38,7 @@ PROVEN: Final = (
     "node",
     "receipt",
     "receipt_signature",
+    "error_code",
 )
 # What `show` puts before the fields.
 _STANDING: Final = 6

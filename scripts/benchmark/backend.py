@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import cast
 
 COMPLETION = (
     b'{"id":"chatcmpl-bench","object":"chat.completion","created":1795000000,"model":"relay/tiny-chat","choices":'
@@ -18,8 +19,7 @@ class Answering(asyncio.Protocol):
     """HTTP/1.1 with keep-alive, as much of it as our clients speak."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._buffer = b""
 
     def data_received(self, data: bytes) -> None:

@@ -17,16 +17,20 @@ async def measure(stage: Stage, rounds: int) -> list[str]:
     relay: list[float] = []
     celery: list[float] = []
     async with yardstick(stage.home / "logs") as celery_app, stage.client(AT_ONCE) as session:
+        before = {name: stage.cpu_seconds(name) for name in stage.family.children}
         for _ in range(rounds):
             celery.append(TASKS / await celery_app.run(TASKS))
             took = await ask_many(session, stage.chat, {**REQUEST, "mode": "opengpu"}, TASKS, AT_ONCE)
             relay.append(TASKS / took)
-    recorded = await _recorded(stage)
+        recorded = await _recorded(stage)
+        used = {name: stage.cpu_seconds(name) - before[name] for name in before if name != "backend"}
+    costs = ", ".join(f"{name} {seconds / rounds / TASKS * 1000:.1f}" for name, seconds in used.items())
     one, other = statistics.median(relay), statistics.median(celery)
     return [
         f"opengpu, synchronous, {AT_ONCE} at once  {_shown(relay)} tasks/s",
         f"Celery no-op with result         {_shown(celery)} tasks/s",
         f"ratio                            {one / other:.2f}   (aim: ≥ 1.0)",
+        f"CPU a task, ms                   {costs}",
         f"recorded on chain                {recorded:.1f} s after the last answer",
     ]
 

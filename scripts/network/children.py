@@ -95,6 +95,11 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
+    def end(self) -> None:
+        """At once, unless it has ended."""
+        if not self.ended.done():
+            self.signal(signal.SIGKILL)
+
     async def until_ready(self) -> None:
         """Raises StartFailed when it dies or is not ready in time."""
         name, log, patience = self.recipe.name, self.recipe.log, self.recipe.patience
@@ -112,8 +117,7 @@ class Child:
             self.signal(signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self.ended), self.recipe.grace)
-        if not self.ended.done():
-            self.signal(signal.SIGKILL)
+        self.end()
         await self.ended
 
 
@@ -194,6 +198,7 @@ class Family:
                 await again.until_ready()
             except StartFailed as failure:
                 outcome = f"but {failure}"
+                again.end()
             took = time.monotonic() - died
             self._tell(
                 f"{recipe.name} (pid {child.pid}) ended {describe(code)}: "
@@ -219,5 +224,4 @@ class Family:
         """At once, all."""
         self._stopping = True
         for child in self.children.values():
-            if not child.ended.done():
-                child.signal(signal.SIGKILL)
+            child.end()

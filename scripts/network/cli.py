@@ -19,7 +19,9 @@ from scripts.network.sample import SampleFailed, show_sample
 
 
 def say(line: str) -> None:
-    print(line, flush=True)
+    """Nobody may listen any more (a closed terminal, a pipe to `head`): that is no reason to leave children behind."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 async def run(chosen: Options) -> int:

@@ -151,7 +151,8 @@ def write_catalogue(path: Path, model_port: int) -> None:
     if not path.exists() or "[tiers." not in text:
         tables = [f"[tiers.{tier}]\n{NO_LIMITS}\n" for tier in ("guest", "basic", "pro", "max")]
         text = "\n".join([text.partition(TIERS_HEADING)[0].rstrip() + "\n", TIERS, *tables])
-    path.write_text(re.sub(r'^(base_url = "http://127\.0\.0\.1:)\d+', rf"\g<1>{model_port}", text, count=1, flags=re.M))
+    ours = r'(^name = "tiny".*?^base_url = "http://127\.0\.0\.1:)\d+'
+    path.write_text(re.sub(ours, rf"\g<1>{model_port}", text, count=1, flags=re.MULTILINE | re.DOTALL))
 
 
 def _python(module: str, *words: str) -> Callable[[], Sequence[str]]:

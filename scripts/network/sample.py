@@ -92,5 +92,6 @@ def _verify(up: dict[str, Any], task_id: str) -> str:
     command += ["--rpc-url", up["rpc_url"], "--registry", up["contracts"]["TaskRegistry"]]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     if done.returncode != 0:
-        raise SampleFailed(f"relay-verify found a mismatch:\n{done.stdout}{done.stderr}")
+        verdict = "found a mismatch" if done.returncode == 1 else "could not check it"
+        raise SampleFailed(f"relay-verify {verdict}:\n{done.stdout}{done.stderr}")
     return "address, both hashes, the node's signature and the record on chain agree (relay-verify)"

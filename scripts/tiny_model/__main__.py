@@ -1,4 +1,4 @@
-"""Train the model and write it out: `python -m scripts.tiny_model --steps 4800 --out node/inference/tiny-chat.gguf`."""
+"""Train the model and write it out: `python -m scripts.tiny_model --steps 2800 --out node/inference/tiny-chat.gguf`."""
 
 import argparse
 from pathlib import Path

@@ -14,8 +14,8 @@ CARD = """# Tiny Chat (`{alias}`)
 
 A very small chat model that comes with the relay, so that a node has something to run before it has anything better. It
 greets, answers simple questions about the relay ({topics} topics), adds, subtracts and multiplies numbers up to twenty,
-repeats words, calls a simple tool, and says so when it doesn't know. It is no source of knowledge: it has read nothing
-but the text below.
+and says so when it doesn't know. It is no source of knowledge: it has read nothing but the text below, and it is weak
+at what has to be copied from the conversation (names, tool arguments, words to repeat); the table says how weak.
 
 | | |
 |---|---|
@@ -35,7 +35,7 @@ and model on it from random weights, and exports the file. No other model, text 
     scripts/tiny-model
 
 makes it again: {minutes} minutes on one core of a two-core machine that was busy with other work. The seed fixes every
-batch; the same torch on the same kind of processor gives the same file.
+batch, so the same torch on the same kind of processor should give the same file.
 
 ## Evaluation
 The file itself behind llama.cpp's server (`python -m scripts.tiny_model.evaluate`), greedy unless it says otherwise. A

@@ -12,7 +12,7 @@ DEFINITION_FRAMES = ("what is {it}", "what's {it}", "what are {it}", "explain {i
                      "explain in one sentence what {it} is", "can you tell me what {it} means", "describe {it}",
                      "in simple words, what is {it}", "give me a short explanation of {it}")  # fmt: skip
 HELD_OUT_FRAMES = ("could you explain {it}", "please tell me what {it} is", "what would you say {it} is",
-                   "help me understand {it}", "so, what is {it}")  # fmt: skip
+                   "help me understand {it}", "i wonder what {it} is")  # fmt: skip
 
 OPENERS = ("hi, ", "hello, ", "hey, ", "ok, ", "well, ", "so, ", "please, ", "sorry, ", "hello! ", "thanks. ", "and ",
            "one more question: ", "another question: ", "i have a question: ", "hi there, ")  # fmt: skip

@@ -46,8 +46,9 @@ LEADS = ("what is ", "what's ", "whats ", "how much is ", "calculate ", "compute
          "{it} is", "{it} equals", "{it} =")  # fmt: skip
 COMMAND_LEADS = ("", "please ", "can you ", "could you ", "could you please ", "now ", "i want you to ", "would you ")
 
-HELD_OUT_LEADS = ("please work out ", "could you tell me ", "do you know ", "what will {it} be", "can you solve ",
-                  "i would like to know ", "how much would {it} be", "hey, what is ", "so what is ")  # fmt: skip
+HELD_OUT_LEADS = ("please work out ", "could you tell me ", "any chance you know ", "what will {it} be",
+                  "can you solve ", "i would like to know ", "how much would {it} be", "i wonder what {it} is",
+                  "any idea what {it} is")  # fmt: skip
 HELD_OUT_EXPRESSIONS: dict[str, tuple[str, ...]] = {
     "+": ("{a} + {b}", "{a} plus {b}", "the sum of {a} and {b}", "{a} added to {b}"),
     "-": ("{a} - {b}", "{a} minus {b}", "{b} subtracted from {a}", "{a} take away {b}"),

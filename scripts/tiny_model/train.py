@@ -23,13 +23,13 @@ assert IGNORED == LABEL_IGNORED
 class Plan:
     """How long and how fast. `tokens` is the size of a batch in token places."""
 
-    steps: int = 4800
+    steps: int = 2800
     seed: int = 7
     tokens: int = 2048
     matrix_rate: float = 0.02
     vector_rate: float = 0.004
     warm: int = 100
-    cool: float = 0.4
+    cool: float = 0.6
 
     def share(self, step: int) -> float:
         """The share of the full rates at `step`: up, level, then down to nothing over the last `cool` of the steps.

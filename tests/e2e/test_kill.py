@@ -48,15 +48,15 @@ class Fate:
 
     victim: str
     healed: float = 0.0
+    accepted: float = 0.0
     ended: float = 0.0
     recorded: float = 0.0
     outcomes: Counter[str] = field(default_factory=Counter)
     retried: int = 0
 
     def __str__(self) -> str:
-        times = (
-            f"up again after {self.healed:4.1f} s, all ended {self.ended:4.1f} s, all recorded {self.recorded:4.1f} s"
-        )
+        times = f"up again after {self.healed:4.1f} s; all {TASKS} accepted after {self.accepted:4.1f} s, "
+        times += f"ended {self.ended:4.1f} s, recorded {self.recorded:4.1f} s"
         return f"kill -9 {self.victim:<12} {times}; {dict(self.outcomes)}, of them {self.retried} on a further attempt"
 
 
@@ -76,6 +76,7 @@ async def kill_while_busy(network: RunningNetwork, victim: str) -> Fate:
         await healed(network, victim, before)
         fate.healed = time.monotonic() - killed
         ids = await asyncio.gather(*submits)
+        fate.accepted = time.monotonic() - killed
         tasks = await asyncio.gather(*(ended(http, task_id) for task_id in ids))
         fate.ended = time.monotonic() - killed
         proofs = await asyncio.gather(*(recorded(http, task_id) for task_id in ids))

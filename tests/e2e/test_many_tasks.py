@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from coordinator.chain.checks import checks
+from coordinator.chain.rpc import connect, disconnect
+from coordinator.chain.verify import read_chain
 from tests.e2e.relay_client import (
     COMPLETED,
     COMPLETED_EVENT,
@@ -53,7 +57,19 @@ async def test_two_hundred_at_once(network: RunningNetwork, report: Callable[[st
         assert on_chain.request_hash == proof["request_hash"]
         assert on_chain.response_hash == proof["response_hash"]
         assert on_chain.node == proof["node"].lower()
+    await verified_as_a_stranger_would(up, proofs)
     addresses = [task["task_address"].lower() for task in tasks]
     for event in (OPENED_EVENT, COMPLETED_EVENT):
         told = events(up, event)
         assert {told[address] for address in addresses} == {1}, event
+
+
+async def verified_as_a_stranger_would(up: dict[str, Any], proofs: list[dict[str, Any]]) -> None:
+    """What relay-verify does with each of them."""
+    w3 = connect(up["rpc_url"])
+    try:
+        for proof in proofs:
+            found = checks(proof, await read_chain(w3, proof, up["contracts"]["TaskRegistry"]))
+            assert not [check for check in found if not check.ok]
+    finally:
+        await disconnect(w3)

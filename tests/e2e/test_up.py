@@ -33,6 +33,18 @@ def test_once(tmp_path: Path) -> None:
     assert (tmp_path / "state/redis/appendonly.aof").exists(), "a relative --state counts from the user's directory"
 
 
+def test_help_needs_nothing_installed() -> None:
+    done = subprocess.run(
+        [str(ROOT / "scripts/up"), "--help"],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0
+    assert all(option in done.stdout for option in ("--once", "--port", "--state", "--nodes", "--fresh"))
+
+
 def stable(seen: dict[str, Any]) -> dict[str, Any]:
     return {
         key: seen[key] for key in ("base_url", "api_key", "superkey", "rpc_url", "chain_id", "contracts", "redis_url")

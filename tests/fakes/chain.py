@@ -73,6 +73,8 @@ class FakeChain:
         self.mempool: dict[int, tuple[str, str]] = {}
         self.base_fee, self.suggested_tip, self.wealth = GWEI, GWEI, 10**22
         self.automine, self.unreachable, self.revert_next, self.refuse_all = True, False, False, False
+        # anvil refuses what can't be mined at today's price, geth lets it wait
+        self.picky = False
         self.checked, self.broadcasts, self.forks = 0, 0, 0
         self._sent: dict[int, tuple[str, str]] = {}
 
@@ -195,6 +197,8 @@ class FakeChain:
             raise ChainRejected("nonce too low")
         if self.wealth < transaction["gas"] * transaction["max_fee"]:
             raise ChainRejected("insufficient funds")
+        if self.picky and transaction["max_fee"] < self.base_fee:
+            raise ChainRejected("max fee per gas less than block base fee")
         known = self.mempool.get(transaction["nonce"])
         if known is None:
             return

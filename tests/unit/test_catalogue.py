@@ -141,7 +141,7 @@ def test_an_upstreams_key_comes_from_the_environment_and_shows_nowhere() -> None
 
 
 def test_a_file_that_is_missing_or_no_toml(tmp_path: Path) -> None:
-    with pytest.raises(CatalogueError, match=r"copy .*relay.example.toml there"):
+    with pytest.raises(CatalogueError, match=r"copy .*relay\.example\.toml there"):
         load(tmp_path / "none.toml", {})
     (tmp_path / "bad.toml").write_text("[[models]\n")
     with pytest.raises(CatalogueError, match="is not TOML"):

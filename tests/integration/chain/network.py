@@ -22,6 +22,7 @@ from coordinator.chain.signer import RegistrySigner
 from coordinator.chain.start_check import Expected, start_check
 from coordinator.chain.writer import ChainWriter, build
 from coordinator.protocol.hashing import TaskSpace
+from tests.fakes.chain_accidents import Fuse, Mortal
 from tests.fakes.chain_benches import RedisBench
 from tests.fakes.chain_tasks import Task
 from tests.parts.servers import Anvil
@@ -93,14 +94,14 @@ class Line:
     def __init__(self, network: AnvilNetwork, bench: RedisBench, policy: WriterPolicy = POLICY) -> None:
         self.network, self.bench, self.policy = network, bench, policy
         self.tasks: list[Task] = []
-        self._stop, self._running = asyncio.Event(), None
+        self._stop, self._fuse, self._running = asyncio.Event(), Fuse(), None
 
-    def writer(self) -> ChainWriter:
+    def writer(self, outbox: Any = None) -> ChainWriter:
         async def published(space: TaskSpace) -> None:
             assert space == self.network.space
 
         return build(
-            self.bench.writer(),
+            outbox or self.bench.writer(),
             rpc_url=self.network.anvil.url,
             key_file=self.network.key_file,
             task_registry=self.network.space.task_registry,
@@ -111,8 +112,9 @@ class Line:
         )
 
     def start(self) -> None:
-        self._stop = asyncio.Event()
-        self._running: asyncio.Task[None] | None = asyncio.create_task(self.writer().run(self._stop))
+        self._stop, self._fuse = asyncio.Event(), Fuse()
+        writer = self.writer(Mortal(self.bench.writer(), self._fuse))
+        self._running: asyncio.Task[None] | None = asyncio.create_task(writer.run(self._stop))
 
     async def stop(self) -> None:
         if self._running is not None:
@@ -121,9 +123,9 @@ class Line:
             await running
 
     async def kill(self) -> None:
-        """As kill -9: it gets to say nothing more to anybody."""
+        """Before or after its next word to the store. Not by cancelling: a lock of web3's may stay held for ever."""
+        self._fuse.left, self._fuse.after = 0, len(self.tasks) % 2 == 0
         if self._running is not None:
-            self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
             self._running = None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -67,6 +68,8 @@ class WriterMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.restart()
+        self.submit(3)
+        self.end("completed", 2)
 
     def run(self, coroutine: Any) -> Any:
         return self.runner.run(coroutine)
@@ -93,10 +96,12 @@ class WriterMachine(RuleBasedStateMachine):
             self.ended[task.id] = how
             self.run(self.store.write(task.id, fields, Leg.SETTLEMENT, len(self.tasks)))
 
-    @rule(seconds=st.sampled_from([0.3, 1.0, 3.0, 10.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.now += seconds
-        self.run(self.round())
+    @rule(seconds=st.sampled_from([0.3, 1.0, 3.0, 10.0]), rounds=st.integers(1, 4))
+    def time_passes(self, seconds: float, rounds: int) -> None:
+        for _ in range(rounds):
+            self.now += seconds
+            self.run(self.round())
+        self.chain.unreachable = self.chain.refuse_all = False
 
     @rule()
     def mine(self) -> None:
@@ -112,7 +117,17 @@ class WriterMachine(RuleBasedStateMachine):
     @rule(calls=st.integers(0, 12), after=st.booleans())
     def kill(self, calls: int, after: bool) -> None:
         """Within the next rounds, in some call."""
-        self.fuse.left, self.fuse.after = calls, after
+        self.fuse.left, self.fuse.after, self.fuse.accident = calls, after, None
+
+    @rule(calls=st.integers(0, 12), depth=st.integers(1, 6), how=st.sampled_from(["rewind", "reorganise", "mine"]))
+    def meanwhile(self, calls: int, depth: int, how: str) -> None:
+        """Not between two rounds but in the middle of one."""
+        accidents: dict[str, Callable[[], object]] = {
+            "rewind": lambda: self.chain.rewind(depth),
+            "reorganise": lambda: (self.chain.reorganise(depth, forget=False), self.chain.mine()),
+            "mine": lambda: (self.chain.mine(), self.chain.mine_empty(depth)),
+        }
+        self.fuse.left, self.fuse.after, self.fuse.accident = calls, True, accidents[how]
 
     @rule()
     def toggle_automine(self) -> None:
@@ -135,12 +150,13 @@ class WriterMachine(RuleBasedStateMachine):
         self.chain.foreign_transaction()
 
     @rule()
-    def toggle_network(self) -> None:
-        self.chain.unreachable = not self.chain.unreachable
+    def cut_off(self) -> None:
+        """Until some time has passed."""
+        self.chain.unreachable = True
 
     @rule(gwei=st.sampled_from([1, 5, 60]))
     def price(self, gwei: int) -> None:
-        self.chain.base_fee = gwei * GWEI
+        self.chain.base_fee, self.chain.picky = gwei * GWEI, not self.chain.picky
 
     @rule(wei=st.sampled_from([0, 1500, 10**18]))
     def change_deposit(self, wei: int) -> None:
@@ -151,8 +167,9 @@ class WriterMachine(RuleBasedStateMachine):
         self.chain.revert_next = True
 
     @rule()
-    def toggle_refusal(self) -> None:
-        self.chain.refuse_all = not self.chain.refuse_all
+    def refuse(self) -> None:
+        """Until some time has passed."""
+        self.chain.refuse_all = True
 
     # ── the law ─────────────────────────────────────────────────────────────
 
@@ -165,7 +182,7 @@ class WriterMachine(RuleBasedStateMachine):
     async def take_over(self) -> None:
         outbox = self.store.writer()
         await outbox.take_over()
-        self.fuse.left = -1
+        self.fuse.left, self.fuse.dead = -1, False
         chain, mortal = Mortal(self.chain, self.fuse), Mortal(outbox, self.fuse)
         self.rounds = Rounds(chain, FakeSigner(), mortal, POLICY, lambda: self.now)
 

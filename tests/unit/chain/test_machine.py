@@ -14,4 +14,4 @@ class OnFake(WriterMachine):
 
 
 TestWriterMachine = OnFake.TestCase
-TestWriterMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestWriterMachine.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)

@@ -37,9 +37,12 @@ class Parts:
 @pytest.fixture
 async def parts() -> AsyncIterator[Parts]:
     redis = FakeAsyncRedis(server=FakeServer())
-    network = Network(redis)
-    relay = Relay(network.tasks, Signals(redis), network.nodes, SpaceReader(redis), [MODEL])
+    network, signals = Network(redis), Signals(redis)
+    relay = Relay(network.tasks, signals, network.nodes, SpaceReader(redis), [MODEL])
+    listening = asyncio.create_task(signals.run())
     yield Parts(relay, network, network.tasks)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
     await redis.aclose()
 
 

@@ -52,6 +52,23 @@ def test_celerys_lines_lose_their_arguments(stream: io.StringIO, name: str) -> N
     assert line["logger"] == name
 
 
+def test_what_celery_says_of_an_end_that_is_wanted_is_not_said(stream: io.StringIO) -> None:
+    logging.getLogger("celery.worker").critical(
+        "Retrying to re-establish a connection has been disabled. Shutting down"
+    )
+    assert not lines(stream)
+
+
+def test_some_words_are_on_every_line() -> None:
+    written = io.StringIO()
+    before = logging.getLogger().handlers[:]
+    log.configure("info", written, node="0xabc")
+    structlog.get_logger().info("ours")
+    logging.getLogger("celery").warning("theirs")
+    logging.getLogger().handlers[:] = before
+    assert [line["node"] for line in lines(written)] == ["0xabc", "0xabc"]
+
+
 def test_other_libraries_keep_theirs(stream: io.StringIO) -> None:
     logging.getLogger("aiohttp.server").error("bad %s", "thing")
     assert lines(stream)[0]["event"] == "bad thing"

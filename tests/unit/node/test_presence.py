@@ -49,7 +49,7 @@ class Heard:
 
 class Node:
     def __init__(self, url: str) -> None:
-        self.line = SignedLine(url, IDENTITY, line_transport(url, 4))
+        self.line = SignedLine(url, IDENTITY, line_transport(4))
         self.heard = Heard()
         offer = Offer(IDENTITY.address, ("a", "b"), 3, "0.1", Hardware(cpu_count=2))
         self.presence = Presence(self.line, offer, self.heard)

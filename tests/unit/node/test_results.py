@@ -36,7 +36,7 @@ async def coordinator() -> AsyncIterator[CoordinatorHttp]:
 
 @pytest.fixture
 async def line(coordinator: CoordinatorHttp) -> AsyncIterator[SignedLine]:
-    opened = SignedLine(coordinator.url, IDENTITY, line_transport(coordinator.url, 16))
+    opened = SignedLine(coordinator.url, IDENTITY, line_transport(16))
     yield opened
     await opened.close()
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,10 @@ def test_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load(monkeypatch).slots = 5  # type: ignore[misc]
     assert load(monkeypatch, LOG_LEVEL="WARNING").log_level == "warning"
+
+
+def test_every_setting_is_documented_and_nothing_else_is() -> None:
+    text = (Path(__file__).parents[3] / "node" / "README.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `NODE_")]
+    documented = {name for row in rows for name in re.findall(r"`NODE_(\w+)`", row.split(" | ")[0])}
+    assert documented == {name.upper() for name in Settings.model_fields}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from coordinator.catalogue import load
@@ -34,3 +35,22 @@ def test_a_copy_from_before_there_were_tiers_gets_them(tmp_path: Path) -> None:
     path.write_text(EXAMPLE.read_text().partition(TIERS_HEADING)[0])
     write_catalogue(path, 3)
     assert load(path, {}).tiers["guest"].direct >= 1_000_000
+
+
+def upstreams(path: Path) -> dict[str, str]:
+    return {upstream.name: upstream.base_url for upstream in load(path, os.environ).upstreams}
+
+
+def test_the_first_start_writes_a_catalogue_that_loads(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    write_catalogue(path, 20_001)
+    assert upstreams(path) == {"tiny": "http://127.0.0.1:20001/v1"}
+
+
+def test_what_the_operator_wrote_stays(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    write_catalogue(path, 20_001)
+    more = '[[upstreams]]\nname = "big"\nbase_url = "http://127.0.0.1:9/v1"\nmodels = {"relay/tiny-chat" = "big"}\n\n'
+    path.write_text(path.read_text().replace("\n[[upstreams]]\n", f"\n{more}[[upstreams]]\n", 1))
+    write_catalogue(path, 20_002)
+    assert upstreams(path) == {"big": "http://127.0.0.1:9/v1", "tiny": "http://127.0.0.1:20002/v1"}

@@ -239,6 +239,22 @@ async def test_confirmed_is_taken_back_when_the_chain_is_rewound(bench: Bench, o
     assert await outbox.remembered(0, 5) == ()
 
 
+async def test_a_record_is_kept_for_a_while_once_it_is_settled(redis: Redis) -> None:
+    bench = RedisBench(redis)
+    outbox = bench.writer()
+    await outbox.take_over()
+    (task,) = await submit(bench, 1)
+    await outbox.confirm(await opened(bench, outbox, task))
+    assert await redis.ttl(f"relay:record:{task.id}") == -1
+    await end(bench, task)
+    batch = batch_of(task, kind=Kind.SETTLE, name="b2", nonce=8)
+    await outbox.seal(batch)
+    settled = mined(batch, task)
+    await outbox.mine(settled, [done(task)])
+    await outbox.confirm(settled)
+    assert 29 * 86_400 < await redis.ttl(f"relay:record:{task.id}") <= 30 * 86_400
+
+
 async def test_confirmed_and_mined_again_elsewhere(bench: Bench, outbox: Outbox) -> None:
     (task,) = await submit(bench, 1)
     batch = await opened(bench, outbox, task)

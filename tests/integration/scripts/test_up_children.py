@@ -67,6 +67,20 @@ async def test_what_a_dead_child_left_behind_goes_too(tmp_path: Path, family: Fa
     await until(lambda: not any(alive(pid) for pid in below))
 
 
+async def test_who_hangs_at_its_second_start_gets_a_third(tmp_path: Path, family: Family, told: Told) -> None:
+    starts: list[int] = []
+
+    async def is_ready() -> bool:
+        return len(starts) != 2
+
+    await family.start(recipe(tmp_path, ready=is_ready, prepare=lambda: starts.append(1), patience=0.2))
+    os.kill(family.pid("sleeper"), signal.SIGKILL)
+    await until(lambda: told.changes == 2)
+    assert "but sleeper is not ready" in told.lines[0]
+    assert "ready after" in told.lines[1]
+    assert len(starts) == 3
+
+
 async def test_layers_stop_in_reverse(tmp_path: Path, family: Family) -> None:
     ended = tmp_path / "ended"
     for name in ("first", "second"):
