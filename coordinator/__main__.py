@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import signal
 import sys
@@ -51,6 +52,9 @@ def _api(settings: Settings, arguments: argparse.Namespace) -> int:
         app = build_api(settings)
     except CatalogueError as error:
         raise SettingsWrong(str(error)) from None
+    # what is there now stays for good, and a request makes few cycles: looking for them cost 110 µs of CPU a request
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     uvicorn.run(
         app,
         host=settings.host,
