@@ -97,8 +97,7 @@ class MeteredStream:
         while not seen:
             seen = self._meter.take(await anext(self._frames))  # type: ignore[call-overload]
         if self._meter.whole or self._meter.failed:
-            self._settled = True
-            await self._till.settle(self._task_id, self._bill, self._meter.tokens())
+            await self._settle()
         else:
             await self._renew()
         return seen
@@ -107,6 +106,13 @@ class MeteredStream:
         await self._frames.aclose()
         if not self._settled:  # the client hung up
             self._settled = True
+            self._till.settle_later(self._task_id, self._bill, self._meter.tokens())
+
+    async def _settle(self) -> None:
+        self._settled = True
+        if self._bill.amount:
+            await self._till.settle(self._task_id, self._bill, self._meter.tokens())
+        else:
             self._till.settle_later(self._task_id, self._bill, self._meter.tokens())
 
     async def _renew(self) -> None:
