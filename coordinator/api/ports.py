@@ -72,12 +72,16 @@ class KeyBook(Protocol):
         """Who it is; nothing is counted."""
         ...
 
-    async def admit(self, credential: Credential, choices: Mapping[Mode, str]) -> Admitted:
+    async def admit(self, credential: Credential, choices: Mapping[Mode, str], call: str = "") -> Admitted:
         """Counts one request in the first of `choices` (mode: scope) that the caller may use.
+
+        A `call` is one that is waited for: a direct one takes up room until it is said to have `ended`.
 
         Raises ScopeDenied, ModelNotAvailable, RateLimited; then nothing was counted.
         """
         ...
+
+    def ended(self, caller_id: str, call: str) -> None: ...
 
 
 class Claims(Protocol):
