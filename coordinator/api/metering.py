@@ -33,7 +33,7 @@ class Meter:
         self.request = orjson.dumps(fields | {_OPTIONS: {**options, "include_usage": True}})
         self._request_bytes = len(request)
         self._usage: Any = None
-        self._first_only = False
+        self._counted = 0
         self._texts: dict[int, int] = {}
         self.whole = self.failed = False
 
@@ -52,7 +52,7 @@ class Meter:
         """So far; None of a stream that has failed."""
         if self.failed:
             return None
-        return bounded(self._usage, self._request_bytes, list(self._texts.values()), first_only=self._first_only)
+        return bounded(self._usage, self._request_bytes, list(self._texts.values()))
 
     def _read(self, data: bytes) -> bool:
         """Whether it holds the count, and nothing else."""
@@ -65,13 +65,21 @@ class Meter:
         choices = told.get("choices")
         if told.get("error") and not choices:
             self.failed = True
-        self._first_only = self._first_only or "timings" in told
-        if isinstance(told.get("usage"), dict):
-            self._usage = told["usage"]
         for choice in choices if isinstance(choices, list) else []:
             if isinstance(choice, dict):
                 self._count(choice)
-        return not choices and isinstance(told.get("usage"), dict)
+        if not isinstance(told.get("usage"), dict):
+            return False
+        self._usage = told["usage"]
+        if not choices and "timings" in told:
+            self._add(told["usage"])
+        return not choices
+
+    def _add(self, usage: dict[str, Any]) -> None:
+        """llama.cpp's server sends a count for each of several choices."""
+        said = usage.get("completion_tokens")
+        self._counted += said if isinstance(said, int) else 0
+        self._usage = {**usage, "completion_tokens": self._counted}
 
     def _count(self, choice: dict[str, Any]) -> None:
         index = choice.get("index")

@@ -207,6 +207,15 @@ async def test_a_stream_without_a_count_is_charged_by_its_text(shop: Shop) -> No
     assert (await shop.balance()).spent == -(-sent // 4) * 2000 + 3 * 3000
 
 
+async def test_llama_cpp_counts_each_choice_of_a_stream_for_itself(shop: Shop) -> None:
+    await shop.purse.credit("acme", RICH)
+    one = orjson.loads(usage_chunk().removeprefix(b"data: ")) | {"timings": {}}
+    count = b"data: " + orjson.dumps(one) + b"\n\n"
+    shop.upstreams.frames = FakeFrames([chunk("Hello"), count + chunk("you"), count, DONE])
+    assert (await shop.ask(stream=True, n=2)).content == chunk("Hello") + chunk("you") + DONE
+    assert (await shop.balance()).spent == 3 * 2000 + 4 * 3000
+
+
 async def test_a_stream_that_fails_costs_nothing(shop: Shop) -> None:
     await shop.purse.credit("acme", RICH)
     error = b'data: {"error":{"message":"It broke.","type":"unavailable","code":502}}\n\n'
