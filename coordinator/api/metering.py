@@ -39,6 +39,8 @@ class Meter:
 
     def take(self, frames: bytes) -> bytes:
         """What of them the client sees: without the count that it has not asked for."""
+        if frames.startswith(b"data: {") and frames.find(b"\n") == len(frames) - 2:  # one event, as a rule
+            return b"" if self._read(frames[6:]) and not self._shows_usage else frames
         kept, at = [], 0
         for event in _EVENT.finditer(frames):
             if event[1].rstrip() == b"[DONE]":
@@ -84,8 +86,8 @@ class Meter:
     def _count(self, choice: dict[str, Any]) -> None:
         index = choice.get("index")
         index = index if isinstance(index, int) else 0
-        size = text_bytes(choice.get("delta")) + text_bytes(choice.get("text"))
-        self._texts[index] = self._texts.get(index, 0) + size
+        part = choice.get("delta") or choice.get("text")
+        self._texts[index] = self._texts.get(index, 0) + text_bytes(part)
 
 
 class MeteredStream:
