@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -60,6 +60,8 @@ from coordinator.webhooks.submitting import Targets
 _DIRECT_SLOTS = 64
 # How long a cancelled direct task goes on generating, at most.
 _DIRECT_LOOK = timedelta(seconds=1)
+# Between one cancellation of what runs in the background and the next.
+_INSIST_S = 0.2
 
 
 def build_api(settings: Settings) -> ASGIApp:
@@ -93,9 +95,7 @@ def build_api(settings: Settings) -> ASGIApp:
         try:
             yield
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await stop(running)
             await upstreams.close()
             await sender.close()
             names.close()
@@ -118,6 +118,17 @@ def build_api(settings: Settings) -> ASGIApp:
         lifespan=lifespan,
         hot=node_routes(desk),
     )
+
+
+async def stop(running: Collection[asyncio.Task[None]]) -> None:
+    """Cancels until they have ended. Once is not enough: on Python 3.11 `asyncio.wait_for`, which redis-py sends its
+    commands through, loses a cancellation that comes with the reply (3.12 does not)."""
+    left = set(running)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=_INSIST_S)
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 def build_chain_writer(settings: Settings) -> ChainWriter:
