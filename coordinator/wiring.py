@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
@@ -53,6 +53,8 @@ from coordinator.webhooks.submitting import Targets
 _DIRECT_SLOTS = 64
 # How long a cancelled direct task goes on generating, at most.
 _DIRECT_LOOK = timedelta(seconds=1)
+# Between one cancellation of what runs in the background and the next.
+_INSIST_S = 0.2
 
 
 def build_api(settings: Settings) -> ASGIApp:
@@ -86,7 +88,7 @@ def build_api(settings: Settings) -> ASGIApp:
         try:
             yield
         finally:
-            await _end(running)
+            await stop(running)
             await upstreams.close()
             await sender.close()
             names.close()
@@ -111,13 +113,15 @@ def build_api(settings: Settings) -> ASGIApp:
     )
 
 
-async def _end(running: list[asyncio.Task[None]]) -> None:
-    """Cancels until it is heard: redis-py swallows a cancellation that meets it while it connects."""
-    pending = set(running)
-    while pending:
-        for task in pending:
+async def stop(running: Collection[asyncio.Task[None]]) -> None:
+    """Cancels until they have ended. Once is not enough: on Python 3.11 `asyncio.wait_for`, which redis-py sends its
+    commands through, loses a cancellation that comes with the reply (3.12 does not)."""
+    left = set(running)
+    while left:
+        for task in left:
             task.cancel()
-        _, pending = await asyncio.wait(pending, timeout=0.2)
+        _, left = await asyncio.wait(left, timeout=_INSIST_S)
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 def _hold_for(policy: Policy, catalogue: Catalogue) -> timedelta:

@@ -8,9 +8,9 @@ Every other task: the scripts that submit it and end it do both.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -56,33 +56,34 @@ class Till:
         return Hold(self, task_id, bill)
 
     async def settle(self, task_id: TaskId, bill: Bill | None, tokens: Tokens | None) -> None:
-        """None: it came to nothing. A store that is down gets told later."""
-        if self.purse is None or bill is None or (tokens is None and not bill.amount):
-            return
-        try:
-            await self.purse.settle(task_id, bill, tokens)
-        except StoreUnavailable:
-            self.settle_later(task_id, bill, tokens, _PAUSES_S)
+        """None: it came to nothing. A store that is down gets told later. It is done even if nobody waits any more."""
+        if self.purse is not None and bill is not None and (tokens is not None or bill.amount):
+            await asyncio.shield(self._begin(self._settle(self.purse, task_id, bill, tokens)))
 
-    def settle_later(
-        self, task_id: TaskId, bill: Bill | None, tokens: Tokens | None, pauses: tuple[float, ...] = (0.0, *_PAUSES_S)
-    ) -> None:
+    def settle_later(self, task_id: TaskId, bill: Bill | None, tokens: Tokens | None) -> None:
         """As settle, for when nobody waits for it."""
-        if self.purse is None or bill is None or (tokens is None and not bill.amount):
-            return
-        task = asyncio.create_task(self._settle(self.purse, task_id, bill, tokens, pauses))
-        self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
+        if self.purse is not None and bill is not None and (tokens is not None or bill.amount):
+            self._begin(self._settle(self.purse, task_id, bill, tokens))
 
     async def drain(self) -> None:
         """Returns when everything is settled, or given up: then the sweep lets go of what is held."""
         while self._pending:
             await asyncio.wait(self._pending)
 
-    async def _settle(
-        self, purse: Purse, task_id: TaskId, bill: Bill, tokens: Tokens | None, pauses: tuple[float, ...]
-    ) -> None:
-        for pause in pauses:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+        return task
+
+    async def _settle(self, purse: Purse, task_id: TaskId, bill: Bill, tokens: Tokens | None) -> None:
+        try:
+            await purse.settle(task_id, bill, tokens)
+        except StoreUnavailable:
+            self._begin(self._try_again(purse, task_id, bill, tokens))
+
+    async def _try_again(self, purse: Purse, task_id: TaskId, bill: Bill, tokens: Tokens | None) -> None:
+        for pause in _PAUSES_S:
             await asyncio.sleep(pause)
             try:
                 return await purse.settle(task_id, bill, tokens)
@@ -101,7 +102,11 @@ class Hold:
 
     async def __aenter__(self) -> None:
         if self._till.purse is not None and self._bill is not None and self._bill.amount:
-            await self._till.purse.reserve(self._task_id, self._bill)
+            try:
+                await self._till.purse.reserve(self._task_id, self._bill)
+            except StoreUnavailable:  # its answer may be all that was lost
+                self._till.settle_later(self._task_id, self._bill, None)
+                raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -74,7 +74,7 @@ class Calls:
             self.hooks.look(asked, who)
         except RelayError as error:
             raise await self.gate.turn_away(who, error) from None
-        admitted = await self.gate.admit(scope, who, possible)
+        admitted = await self.gate.admit(scope, who, possible, waits=not asked.asynchronous)
         mode, caller = admitted.mode, admitted.caller
         request = sent.forwarded(mode)
         order = Order(

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from coordinator.api.failures import Failure
 from coordinator.api.hangup import ClientGone
-from coordinator.api.limits import RESPONSE_HEADERS
+from coordinator.api.limits import AT_THE_END, RESPONSE_HEADERS
 from coordinator.errors import InternalError, InvalidRequest, RelayError
 
 Handler = Callable[[Scope, Receive], Awaitable[Response]]
@@ -53,6 +53,9 @@ class FrontDoor:
             _tell_the_operator(error, request_id)
             if not started:
                 await internal_failure(request_id)(scope, receive, named)
+        finally:
+            if at_the_end := scope.get(AT_THE_END):
+                at_the_end()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         handler = self._hot.get((scope["method"], scope["path"]))

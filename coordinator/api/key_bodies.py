@@ -15,20 +15,24 @@ from coordinator.lifecycle.tiers import Rate, ScopeName
 
 MAX_DOLLARS: Final = MAX_BUDGET_NANO // NANO
 _MAX_SCOPES: Final = 1000
-_NUMERAL: Final = re.compile(r"-?\d{1,20}(\.\d{1,20})?(e[+-]?\d{1,2})?", re.ASCII)
+_TEXT: Final = r"\d{1,7}(\.\d{1,9})?"
 
 
 def _decimal(value: object) -> object:
     """A JSON number as its shortest text says it, or a text: 0.1 is a tenth."""
+    if isinstance(value, str) and not re.fullmatch(_TEXT, value, re.ASCII):
+        raise ValueError("must be US dollars, such as 2.5, with at most 9 decimals")
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("must be a number of US dollars")
-    if not _NUMERAL.fullmatch(str(value)):
-        raise ValueError("must be a number of US dollars")
-    amount = Decimal(str(value))
-    # beyond the limit a remainder may not even exist in decimal's precision; it is refused for its size anyway
-    if abs(amount) <= MAX_DOLLARS and amount * NANO % 1:
+    exact = Decimal(str(value))
+    if not exact.is_nan() and abs(exact) <= MAX_DOLLARS and exact * NANO % 1:
         raise ValueError("must have at most 9 decimals")
-    return amount
+    return exact
+
+
+def _schema(**least: float) -> WithJsonSchema:
+    number = {"type": "number", "maximum": MAX_DOLLARS, **least}
+    return WithJsonSchema({"anyOf": [number, {"type": "string", "pattern": f"^{_TEXT}$"}]})
 
 
 def _kept(key: str) -> str:
@@ -37,9 +41,8 @@ def _kept(key: str) -> str:
     return key
 
 
-_NUMBER: Final = WithJsonSchema({"type": "number", "minimum": 0, "maximum": MAX_DOLLARS})
-Dollars = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, le=MAX_DOLLARS), _NUMBER]
-Amount = Annotated[Decimal, BeforeValidator(_decimal), Field(gt=0, le=MAX_DOLLARS), _NUMBER]
+Dollars = Annotated[Decimal, BeforeValidator(_decimal), Field(ge=0, le=MAX_DOLLARS), _schema(minimum=0)]
+Amount = Annotated[Decimal, BeforeValidator(_decimal), Field(gt=0, le=MAX_DOLLARS), _schema(exclusiveMinimum=0)]
 Name = Annotated[str, Field(min_length=3, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$"), AfterValidator(_kept)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from starlette.types import Scope
@@ -20,6 +21,8 @@ from coordinator.lifecycle.order import Mode
 
 # Headers for the response to a request, whoever builds it: the front door adds what a handler has put here.
 RESPONSE_HEADERS: Final = "relay.response_headers"
+# What the front door calls once the client has its answer, or has gone.
+AT_THE_END: Final = "relay.at_the_end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +36,23 @@ class Gate:
         """Without asking the store. Raises InvalidApiKey for what can't be a key."""
         return self.origins.credential(scope)
 
-    async def admit(self, scope: Scope, credential: Credential, choices: Mapping[Mode, str]) -> Admitted:
+    async def admit(
+        self, scope: Scope, credential: Credential, choices: Mapping[Mode, str], *, waits: bool = False
+    ) -> Admitted:
         """Counts the request. `choices`: the modes it may run in, the preferred first, each with its scope.
+
+        One whose client `waits` for the answer takes up room, in direct mode, until the front door has answered it.
 
         Raises InvalidApiKey, KeyRevoked, ScopeDenied, ModelNotAvailable, RateLimited, StoreUnavailable.
         """
         try:
-            admitted = await self.keys.admit(credential, choices)
+            admitted = await self.keys.admit(credential, choices, scope["request_id"] if waits else "")
         except RateLimited as error:
             if error.allowance is not None:
                 _say(scope, error.allowance)
             raise
+        if waits and admitted.mode == "direct":
+            scope[AT_THE_END] = partial(self.keys.ended, admitted.caller.id, scope["request_id"])
         _say(scope, admitted.allowance)
         return admitted
 

@@ -33,12 +33,14 @@ class Meter:
         self.request = orjson.dumps(fields | {_OPTIONS: {**options, "include_usage": True}})
         self._request_bytes = len(request)
         self._usage: Any = None
-        self._first_only = False
+        self._counted = 0
         self._texts: dict[int, int] = {}
         self.whole = self.failed = False
 
     def take(self, frames: bytes) -> bytes:
         """What of them the client sees: without the count that it has not asked for."""
+        if frames.startswith(b"data: {") and frames.find(b"\n") == len(frames) - 2:  # one event, as a rule
+            return b"" if self._read(frames[6:]) and not self._shows_usage else frames
         kept, at = [], 0
         for event in _EVENT.finditer(frames):
             if event[1].rstrip() == b"[DONE]":
@@ -52,7 +54,7 @@ class Meter:
         """So far; None of a stream that has failed."""
         if self.failed:
             return None
-        return bounded(self._usage, self._request_bytes, list(self._texts.values()), first_only=self._first_only)
+        return bounded(self._usage, self._request_bytes, list(self._texts.values()))
 
     def _read(self, data: bytes) -> bool:
         """Whether it holds the count, and nothing else."""
@@ -65,19 +67,27 @@ class Meter:
         choices = told.get("choices")
         if told.get("error") and not choices:
             self.failed = True
-        self._first_only = self._first_only or "timings" in told
-        if isinstance(told.get("usage"), dict):
-            self._usage = told["usage"]
         for choice in choices if isinstance(choices, list) else []:
             if isinstance(choice, dict):
                 self._count(choice)
-        return not choices and isinstance(told.get("usage"), dict)
+        if not isinstance(told.get("usage"), dict):
+            return False
+        self._usage = told["usage"]
+        if not choices and "timings" in told:
+            self._add(told["usage"])
+        return not choices
+
+    def _add(self, usage: dict[str, Any]) -> None:
+        """llama.cpp's server sends a count for each of several choices."""
+        said = usage.get("completion_tokens")
+        self._counted += said if isinstance(said, int) else 0
+        self._usage = {**usage, "completion_tokens": self._counted}
 
     def _count(self, choice: dict[str, Any]) -> None:
         index = choice.get("index")
         index = index if isinstance(index, int) else 0
-        size = text_bytes(choice.get("delta")) + text_bytes(choice.get("text"))
-        self._texts[index] = self._texts.get(index, 0) + size
+        part = choice.get("delta") or choice.get("text")
+        self._texts[index] = self._texts.get(index, 0) + text_bytes(part)
 
 
 class MeteredStream:
@@ -97,8 +107,7 @@ class MeteredStream:
         while not seen:
             seen = self._meter.take(await anext(self._frames))  # type: ignore[call-overload]
         if self._meter.whole or self._meter.failed:
-            self._settled = True
-            await self._till.settle(self._task_id, self._bill, self._meter.tokens())
+            await self._settle()
         else:
             await self._renew()
         return seen
@@ -107,6 +116,13 @@ class MeteredStream:
         await self._frames.aclose()
         if not self._settled:  # the client hung up
             self._settled = True
+            self._till.settle_later(self._task_id, self._bill, self._meter.tokens())
+
+    async def _settle(self) -> None:
+        self._settled = True
+        if self._bill.amount:
+            await self._till.settle(self._task_id, self._bill, self._meter.tokens())
+        else:
             self._till.settle_later(self._task_id, self._bill, self._meter.tokens())
 
     async def _renew(self) -> None:

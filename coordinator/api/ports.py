@@ -72,12 +72,16 @@ class KeyBook(Protocol):
         """Who it is; nothing is counted."""
         ...
 
-    async def admit(self, credential: Credential, choices: Mapping[Mode, str]) -> Admitted:
+    async def admit(self, credential: Credential, choices: Mapping[Mode, str], call: str = "") -> Admitted:
         """Counts one request in the first of `choices` (mode: scope) that the caller may use.
+
+        A `call` is one that is waited for: a direct one takes up room until it is said to have `ended`.
 
         Raises ScopeDenied, ModelNotAvailable, RateLimited; then nothing was counted.
         """
         ...
+
+    def ended(self, caller_id: str, call: str) -> None: ...
 
 
 class Claims(Protocol):
@@ -92,7 +96,7 @@ class Claims(Protocol):
         ...
 
     async def release(self, claim: Claim) -> None:
-        """Nothing came of it, as far as is known: a retry may try. Keeps the claim of a task that is there after all."""
+        """Nothing came of it, as far as is known: a retry may try. A task that is there after all keeps its claim."""
         ...
 
     async def ended(self, task_id: TaskId, timeout: timedelta) -> None:

@@ -113,6 +113,8 @@ class WebhookDelivery(BaseModel):
     """What became of a task's webhook. `attempts` have ended; `response_status` and `error` are the last one's.
 
     `status`: `waiting` (for the task's end), `pending` (an attempt runs or is to come), `delivered`, `failed`.
+    `error`: `not_2xx`, `redirect_not_followed`, `timeout`, `name_not_resolved`, `address_refused`, `connection_failed`,
+    `tls_failed`, `connection_lost`.
     """
 
     delivery_id: str

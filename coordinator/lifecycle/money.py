@@ -102,11 +102,11 @@ def bounded(usage: Any, request_bytes: int, texts: list[int], *, first_only: boo
 def text_bytes(part: Any) -> int:
     """Bytes of all text in a message, a delta or a tool call; an answer's tokens are no more than that."""
     if isinstance(part, str):
-        return len(part.encode(errors="surrogatepass"))
-    if isinstance(part, Mapping):
-        return sum(text_bytes(value) for name, value in part.items() if name != "role")
+        return len(part) if part.isascii() else len(part.encode(errors="surrogatepass"))
+    if isinstance(part, dict):
+        return sum([text_bytes(value) for name, value in part.items() if name != "role"])
     if isinstance(part, list):
-        return sum(map(text_bytes, part))
+        return sum([text_bytes(value) for value in part])
     return 0
 
 

@@ -19,8 +19,8 @@ ScopeName = Annotated[str, Field(pattern=SCOPE.pattern)]
 class TierLimits(BaseModel):
     """Rates are requests a minute: as many at once, and then one each minute's share of them.
 
-    `model_restrictions`: the scopes that may be used, all when there are none. `concurrent`: unfinished tasks at a
-    time. `max_keys`: keys of an account of this tier.
+    `model_restrictions`: the scopes that may be used, all when there are none. `concurrent`: unfinished tasks and
+    calls at a time. `max_keys`: keys of an account of this tier.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import re
 from collections.abc import Mapping
@@ -11,13 +13,25 @@ from typing import Final, cast
 
 from redis.asyncio import Redis
 
-from coordinator.errors import InvalidApiKey, KeyRevoked, ModelNotAvailable, RateLimited, ScopeDenied
+from coordinator.errors import (
+    InvalidApiKey,
+    KeyRevoked,
+    ModelNotAvailable,
+    RateLimited,
+    ScopeDenied,
+    StoreUnavailable,
+)
 from coordinator.lifecycle.caller import Admitted, Allowance, Caller, Credential, Tier
 from coordinator.lifecycle.order import Mode
 from coordinator.lifecycle.tiers import TierLimits
 from coordinator.store.together import Together
 
 _FORM: Final = re.compile(r"^relay_sk_[A-Za-z0-9_-]{20,200}$")
+# Nobody knows when one of the caller's calls will end.
+_BUSY: Final = timedelta(seconds=5)
+# A caller that asks again at another process is to find the call gone that he has just read the end of.
+_SOON: Final = timedelta(milliseconds=10)
+_MOST_ENDED: Final = 100
 _SCRIPT: Final = Path(__file__).with_name("lua") / "admit.lua"
 
 
@@ -33,24 +47,31 @@ class KeyBook:
     """
 
     def __init__(self, redis: Redis, tiers: Mapping[Tier, TierLimits]) -> None:
+        self._ended: list[tuple[str, str]] = []
+        self._telling: asyncio.Task[None] | None = None
         self._admit = Together(redis, _lua_tiers(tiers) + _SCRIPT.read_text())
 
     async def identify(self, credential: Credential) -> Caller:
         """Who it is; nothing is counted. Raises InvalidApiKey, KeyRevoked."""
         return _caller(await self._ask(credential, 0, {}))
 
-    async def admit(self, credential: Credential, choices: Mapping[Mode, str]) -> Admitted:
+    async def admit(self, credential: Credential, choices: Mapping[Mode, str], call: str = "") -> Admitted:
         """Counts one request in the first of `choices` (mode: scope) that the caller may use.
+
+        With a `call` that comes out as direct, it is one of those that he may have so many of at a time, until `ended`.
 
         Raises InvalidApiKey, KeyRevoked, ScopeDenied, ModelNotAvailable, RateLimited; then nothing was counted.
         """
-        row = await self._ask(credential, 1, choices)
+        row = await self._ask(credential, 1, choices, call)
         if row[0] == b"scope":
             raise ScopeDenied("The API key is restricted to other models or modes than the one asked for.")
         if row[0] == b"tier":
             raise ModelNotAvailable("The model is not available in this mode to your tier: see GET /v2/tiers.")
         _, _, _, _, _, _, mode, bucket, limit, remaining, reset, retry = row
         allowance = Allowance(int(limit), int(remaining), timedelta(microseconds=int(reset)))
+        if row[0] == b"busy":
+            message = f"{int(row[5])} of your calls have not ended yet, as many as you may have at a time."
+            raise RateLimited(message, retry_after=_BUSY, allowance=allowance)
         if row[0] == b"rate":
             which = "requests" if bucket == b"global" else f"requests in {bucket.decode()} mode"
             raise RateLimited(
@@ -60,12 +81,28 @@ class KeyBook:
             )
         return Admitted(_caller(row), cast(Mode, mode.decode()), allowance)
 
-    async def _ask(self, credential: Credential, count: int, choices: Mapping[Mode, str]) -> list[bytes]:
+    def ended(self, caller_id: str, call: str) -> None:
+        """Said to the store with the next request, before that one is judged, or soon after."""
+        self._ended.append((caller_id, call))
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.get_running_loop().create_task(self._tell())
+
+    async def _tell(self) -> None:
+        await asyncio.sleep(_SOON.total_seconds())
+        with contextlib.suppress(StoreUnavailable):  # they count until their time is over
+            while self._ended:
+                await self._ask(Credential(None, ""), 0, {})
+
+    async def _ask(
+        self, credential: Credential, count: int, choices: Mapping[Mode, str], call: str = ""
+    ) -> list[bytes]:
         key = credential.api_key
         if key is not None and not _FORM.fullmatch(key):
             raise _unknown()
-        scopes = [word for choice in choices.items() for word in choice]
-        row = await self._admit.ask("" if key is None else digest(key), credential.address, count, *scopes)
+        told, self._ended = self._ended[:_MOST_ENDED], self._ended[_MOST_ENDED:]
+        words = [word for pair in (*choices.items(), *told) for word in pair]
+        who = ("" if key is None else digest(key), credential.address)
+        row = await self._admit.ask(*who, count, call, len(choices), *words)
         if row[0] == b"unknown":
             raise _unknown()
         if row[0] == b"revoked":

@@ -25,7 +25,7 @@ class Completes(Protocol):
 
 
 class DirectRunner(Generic[ClaimT]):
-    """At most `slots` tasks at a time. `renew_every`: a third of the lease at most, and how soon a cancelled task stops.
+    """At most `slots` tasks at a time. `renew_every`: a third of the lease at most, and how soon a cancelled one stops.
 
     A run that is cancelled hangs up on its upstreams and keeps nothing: the leases end, and another process takes over.
     """

@@ -156,6 +156,7 @@ class FakeKeyBook:
     def __init__(self) -> None:
         self.refusal: RelayError | None = None
         self.denied: set[str] = set()  # scopes
+        self.calls_ended = 0
 
     async def identify(self, credential: Credential) -> Caller:
         if credential.api_key is None:
@@ -164,7 +165,10 @@ class FakeKeyBook:
             raise InvalidApiKey("The API key is not known here.")
         return Caller(KEY_ID, "pro", KEY_ID, "default", concurrent=100)
 
-    async def admit(self, credential: Credential, choices: Mapping[Mode, str]) -> Admitted:
+    def ended(self, caller_id: str, call: str) -> None:
+        self.calls_ended += 1
+
+    async def admit(self, credential: Credential, choices: Mapping[Mode, str], call: str = "") -> Admitted:
         caller = await self.identify(credential)
         if self.refusal is not None:
             raise self.refusal

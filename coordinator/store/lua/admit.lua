@@ -8,17 +8,26 @@
 -- relay:tat:{caller}     hash   bucket -> its theoretical arrival time (µs), of the generic cell rate algorithm: a bucket holds
 --                               a minute's requests, and gets one back each interval
 --
--- arg: sha256 of the key ('' for a guest), the guest's address, 1 to count the request or 0 to look, then mode and scope in turns
+-- relay:calls:{caller}   zset   his direct calls that somebody waits for -> until when they count if nobody says that they ended (µs);
+--                               with relay:open:{caller}, his unfinished tasks, they are what he may have so many of at a time
+--
+-- arg: sha256 of the key ('' for a guest), the guest's address, 1 to count the request or 0 to look,
+--   an id for the call if it is to be waited for ('' if it becomes a task in any mode), how many choices, then each one's mode and scope,
+--   then caller and id of calls that have ended
 -- Returns {'unknown'} | {'revoked'} | {what, id, tier, account, super, concurrent, mode, bucket, limit, remaining, reset_us, retry_us}
---   what: ok | scope (not the key's) | tier (not the tier's) | rate
+--   what: ok | scope (not the key's) | tier (not the tier's) | rate | busy (as many calls and tasks as he may have at a time)
 
 -- A Redis that restarts forgets the limits of the last minute, and who was here last; no request waits for a disk.
 if redis.set_repl then redis.set_repl(redis.REPL_NONE) end  -- the fake has no log to keep out of
 
 local MINUTE = 60000000
+local CALL = 300000000  -- a process that was killed says of no call that it ended
 local function int(n) return string.format('%.0f', n) end
 local clock = redis.call('TIME')
 local NOW = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+
+local last = 5 + 2 * tonumber(ARGV[5])
+for i = last + 1, #ARGV, 2 do redis.call('ZREM', 'relay:calls:' .. ARGV[i], ARGV[i + 1]) end
 
 local id, tier, account, super, scopes, own, used = 'guest:' .. ARGV[2], 'guest', '', '', nil, {}, NOW
 if ARGV[1] ~= '' then
@@ -38,16 +47,22 @@ local function refusal(scope)
 end
 
 local mode, refused = '', nil
-for i = 4, #ARGV, 2 do
+for i = 6, last, 2 do
   local why = refusal(ARGV[i + 1])
   if not why then mode, refused = ARGV[i], nil break end
   refused = refused or why
 end
 if refused then return {refused, id, tier, account, super} end
 
+local waits, busy, calls = ARGV[4] ~= '' and mode == 'direct', false, 'relay:calls:' .. id
+if waits then
+  redis.call('ZREMRANGEBYSCORE', calls, '-inf', int(NOW))
+  busy = redis.call('ZCARD', calls) + redis.call('SCARD', 'relay:open:' .. id) >= limit('concurrent')
+end
+
 local names = mode == '' and {'global'} or {mode, 'global'}
 local tats = redis.call('HMGET', 'relay:tat:' .. id, unpack(names))
-local counted, kept, retry, tightest = ARGV[3] == '1', {'HSET', 'relay:tat:' .. id}, 0, nil
+local counted, kept, retry, tightest = ARGV[3] == '1' and not busy, {'HSET', 'relay:tat:' .. id}, 0, nil
 for i, name in ipairs(names) do
   local most = limit(name)
   local interval = math.ceil(MINUTE / most)
@@ -68,7 +83,11 @@ end
 if counted and retry == 0 then
   redis.call(unpack(kept))
   redis.call('PEXPIRE', 'relay:tat:' .. id, 61000)
+  if waits then
+    redis.call('ZADD', calls, int(NOW + CALL), ARGV[4])
+    redis.call('PEXPIRE', calls, CALL / 1000)
+  end
   if NOW / 1000 - used > 1000 then redis.call('HSET', 'relay:key:' .. ARGV[1], 'used_ms', int(math.floor(NOW / 1000))) end
 end
-return {retry == 0 and 'ok' or 'rate', id, tier, account, super, int(limit('concurrent')), mode, tightest.name,
+return {busy and 'busy' or retry == 0 and 'ok' or 'rate', id, tier, account, super, int(limit('concurrent')), mode, tightest.name,
   int(tightest.limit), int(tightest.remaining), int(tightest.tat - NOW), int(retry)}

@@ -9,7 +9,8 @@ redis.call('HSET', task(id), 'state', 'waiting', 'mode', 'direct', 'model', arg(
   'created_ms', arg(5), 'attempt', '0')
 list_task(id, arg(3), arg(5))
 local bill = bill_at(15)
-if bill and bill[9] == '0' then reserve(id, bill) end  -- what costs something was reserved before it ran
+-- reserved before it ran, if it costs something; but another request with the same claim may have let go of that
+if bill and arg(6) == 'completed' then reserve(id, bill) end
 open_attempt(id, 'api')
 close_attempt(id, 1, 'api', 'accepted')
 if arg(6) == 'completed' then

@@ -3,12 +3,13 @@
 --   bill (see bill_at; '' for nobody's)
 --   and, last of all, url receiver account of its webhook, or three times ''
 -- Returns {what, now_ms}: assigned | waiting | exists (a repeated submit changes nothing) | no_node | full | superseded
---   | busy (the caller has `concurrent` unfinished tasks already; '' for any number)
+--   | busy (the caller has `concurrent` unfinished tasks and direct calls already, see admit.lua; '' for any number)
 -- or {budget | credits, now_ms, left_nano}: what it can cost at most is more than is left
 local id, mode, model = arg(1), arg(2), arg(3)
 if redis.call('EXISTS', task(id)) == 1 then return {'exists', int(NOW)} end
 if not holds(arg(12), arg(13)) then return {'superseded', int(NOW)} end
-if arg(14) ~= '' and redis.call('SCARD', 'relay:open:' .. arg(4)) >= tonumber(arg(14)) then return {'busy', int(NOW)} end
+if arg(14) ~= '' and redis.call('SCARD', 'relay:open:' .. arg(4))
+  + redis.call('ZCOUNT', 'relay:calls:' .. arg(4), int(NOW * 1000), '+inf') >= tonumber(arg(14)) then return {'busy', int(NOW)} end
 if mode == 'opengpu' then
   if redis.call('SCARD', 'relay:serving:' .. model) == 0 then return {'no_node', int(NOW)} end
   if redis.call('ZCARD', 'relay:line:' .. model) >= POLICY.line then return {'full', int(NOW)} end

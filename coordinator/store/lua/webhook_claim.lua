@@ -2,7 +2,7 @@
 -- A lease that ended makes its attempt due again: whoever had it is dead, or is not heard any more.
 -- Returns {id, secret, previous secret or '', {field, value, ...}} or nil
 local token, lease = arg(1), tonumber(arg(2))
-local LOOKS, HELD_BACK = 32, 1000  -- queues that one call looks at; ms until a queue of a busy account is looked at again
+local LOOKS, HELD_BACK = 500, 1000  -- queues that one call looks at; ms until a queue of a busy account is looked at again
 
 local function recover(queue)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', HOOKS .. 'held:' .. queue, '-inf', int(NOW), 'LIMIT', 0, 100)) do

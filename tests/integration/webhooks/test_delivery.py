@@ -23,17 +23,21 @@ from coordinator.api.answers import poll_body, webhook_body
 from coordinator.errors import StoreUnavailable
 from coordinator.lifecycle.keys import NewKey
 from coordinator.lifecycle.webhooks import DeliveryState
+from coordinator.lifecycle.webhooks import Webhook as Wish
+from coordinator.protocol.ids import TaskId
 from coordinator.store.connection import connect
 from coordinator.store.keyring import KeyRing
 from coordinator.webhooks.deliverer import Deliverer
 from coordinator.webhooks.resolving import SystemResolver
 from coordinator.webhooks.sender import HttpSender
+from coordinator.wiring import stop
 from scripts.network.children import ROOT
 from scripts.network.home import free_port
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.webhooks import Receiver
 from tests.parts.servers import RedisServer, Server
 from tests.unit.store.hooked import Hooked
+from tests.unit.store.network import Network
 
 SECRET_PATH = "s3cr3t-path"
 CATALOGUE = """
@@ -66,8 +70,7 @@ async def delivering(hooked: Hooked) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await stop([task])
         await sender.close()
         names.close()
 
@@ -82,6 +85,16 @@ async def attempts(hooked: Hooked, count: int) -> None:
             await asyncio.sleep(0.05)
 
 
+async def ended_on_the_network(hooked: Hooked, webhook: Wish) -> list[TaskId]:
+    """Opengpu tasks, each completed by a node."""
+    network = Network(hooked.redis)
+    node = await network.sign_in(1, slots=3)
+    tasks = [await network.submit(webhook=webhook) for _ in range(3)]
+    for task_id in tasks:
+        assert await network.complete(f"{task_id}#1", node, '{"choices":[{"message":{"content":"Hi."}}]}') is None
+    return tasks
+
+
 async def test_a_receiver_that_was_down_gets_every_event_once_it_is_back(
     hooked: Hooked, redis_server: RedisServer
 ) -> None:
@@ -90,6 +103,7 @@ async def test_a_receiver_that_was_down_gets_every_event_once_it_is_back(
     for _ in range(12):
         await hooked.submit(receiver=receiver, url=f"http://{receiver}/{SECRET_PATH}")
     tasks = [await hooked.end(well=number % 3 != 0) for number in range(12)]
+    tasks += await ended_on_the_network(hooked, Wish(f"http://{receiver}/{SECRET_PATH}", receiver, "acme"))
     old = (await hooked.hooks.secret("acme")).current
     async with delivering(hooked):
         await attempts(hooked, 1)
@@ -107,7 +121,7 @@ async def test_a_receiver_that_was_down_gets_every_event_once_it_is_back(
         await hooked.pass_time()
         await attempts(hooked, 3)
         await hooked.pass_time()
-        await up.until(15)
+        await up.until(len(tasks) + 3)
     await delivered(hooked, [str(task_id) for task_id in tasks])
     assert up.most_at_once <= 8
     bodies = {}

@@ -42,6 +42,7 @@ class Keyed:
     ring: KeyRing
     client: httpx.AsyncClient
     relay: FakeRelay
+    upstreams: FakeUpstreams
     superkey: str
     ordinary: str
 
@@ -66,18 +67,18 @@ async def keyed(
 ) -> AsyncIterator[Keyed]:
     redis = FakeAsyncRedis(server=FakeServer())
     offered = replace(catalogue(), tiers=parse_tiers(tiers or {}))
-    ring, relay = KeyRing(redis), FakeRelay(at_once=ANSWER)
+    ring, relay, upstreams = KeyRing(redis), FakeRelay(at_once=ANSWER), FakeUpstreams()
     scripts = Scripts(redis, Policy())
     webhooks = Webhooks(Targets(FakeNames(), allow_private=False), WebhookStore(scripts, Signals(redis), new_secret))
     app = create_app(
-        relay, KeyBook(redis, offered.tiers), FakeClaims(), offered, FakeUpstreams(),
+        relay, KeyBook(redis, offered.tiers), FakeClaims(), offered, upstreams,
         version="1", commit="c", ring=ring, origins=Origins(trusted), webhooks=webhooks,
     )  # fmt: skip
     superkey, _ = await ring.create(SUPER)
     ordinary, _ = await ring.create(NewKey("a service", "acme", "basic"))
     transport = httpx.ASGITransport(app, client=(peer, 1234))
     async with httpx.AsyncClient(transport=transport, base_url="http://relay") as client:
-        yield Keyed(redis, ring, client, relay, superkey, ordinary)
+        yield Keyed(redis, ring, client, relay, upstreams, superkey, ordinary)
     await redis.aclose()
 
 

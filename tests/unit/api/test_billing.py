@@ -1,108 +1,29 @@
-"""What calls cost, from the request to the ledger: the store's own accounts, on fakeredis, behind the whole API."""
+"""What calls cost, from the request to the ledger."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import orjson
 import pytest
-from fakeredis import FakeAsyncRedis, FakeServer
 
-from coordinator.api.app import create_app
-from coordinator.api.front_door import FrontDoor
-from coordinator.catalogue import Catalogue, parse
 from coordinator.errors import StoreUnavailable, UpstreamError
-from coordinator.lifecycle.flow import Relay
 from coordinator.lifecycle.keys import NewKey
-from coordinator.lifecycle.policy import Policy
-from coordinator.lifecycle.usage import Balance, Entry
-from coordinator.store.keybook import KeyBook
-from coordinator.store.keyring import KeyRing
-from coordinator.store.money import Purse
-from coordinator.store.nodes import NodeStore
-from coordinator.store.scripts import Scripts
-from coordinator.store.signals import Signals
-from coordinator.store.space import SpaceReader
-from coordinator.store.tasks import TaskStore
-from tests.fakes.relay import FakeClaims, FakeFrames, FakeUpstreams
+from coordinator.lifecycle.usage import Balance
+from tests.fakes.relay import FakeFrames
 from tests.fakes.upstream import DONE, chunk, usage_chunk
 from tests.unit.api.conftest import CHAT, asking
-
-USAGE, CREDITS = "/v2/customer/usage", "/v2/customer/credits"
-MODEL = "relay/both"
-PRICE = {"per_1m_input_tokens": "2", "per_1m_output_tokens": "3"}  # 2000 and 3000 nano-dollars a token
-COST = 3 * 2000 + 2 * 3000  # of the fake upstream's answer
-RICH = 10**12
-
-
-def offered(*, enabled: bool) -> Catalogue:
-    model = {"name": MODEL, "modes": ["direct"], "context_length": 1000, "prices": {"direct": PRICE}}
-    one = {"name": "one", "base_url": "http://one.example/v1", "models": {MODEL: "x"}}
-    return parse({"models": [model], "upstreams": [one], "billing": {"enabled": enabled}}, {})
-
-
-@dataclass
-class Shop:
-    """A superkey of `acme` with nothing to spend, and an ordinary key of it."""
-
-    app: FrontDoor
-    client: httpx.AsyncClient
-    upstreams: FakeUpstreams
-    purse: Purse
-    ring: KeyRing
-    boss: str
-    key: str
-    key_id: str
-    redis: Any
-
-    async def ask(self, key: str | None = None, **fields: Any) -> httpx.Response:
-        headers = {"X-API-Key": key or self.key}
-        return await self.client.post(CHAT, headers=headers, json=asking(model=MODEL, **fields))
-
-    async def get(self, path: str, key: str | None = None, **params: Any) -> httpx.Response:
-        return await self.client.get(path, headers={"X-API-Key": key or self.boss}, params=params)
-
-    async def charges(self) -> list[Entry]:
-        return [entry for entry in await self.purse.entries("acme") if entry.kind == "charge"]
-
-    async def balance(self) -> Balance:
-        return await self.purse.balance("acme")
-
-    async def settled(self) -> Balance:
-        """Once nothing is held any more."""
-        async with asyncio.timeout(5):
-            while (balance := await self.balance()).held:
-                await asyncio.sleep(0.005)
-        return balance
-
-
-async def opened(*, enabled: bool) -> Shop:
-    redis = FakeAsyncRedis(server=FakeServer())
-    policy, catalogue, upstreams = Policy(), offered(enabled=enabled), FakeUpstreams()
-    scripts, signals, ring = Scripts(redis, policy), Signals(redis), KeyRing(redis)
-    relay = Relay(TaskStore(redis, scripts, policy), signals, NodeStore(redis, scripts), SpaceReader(redis), [])
-    purse = Purse(redis, scripts)
-    app = create_app(
-        relay, KeyBook(redis, catalogue.tiers), FakeClaims(), catalogue, upstreams,
-        version="1", commit="c", ring=ring, purse=purse,
-    )  # fmt: skip
-    boss, _ = await ring.create(NewKey("the boss", "acme", "pro", superkey=True))
-    key, row = await ring.create(NewKey("a service", "acme", "pro"))
-    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://relay")
-    return Shop(app, client, upstreams, purse, ring, boss, key, row.key_id, redis)
+from tests.unit.api.shop import COST, CREDITS, MODEL, RICH, USAGE, Shop, opened
 
 
 @pytest.fixture
 async def shop() -> AsyncIterator[Shop]:
     shop = await opened(enabled=True)
     yield shop
-    await shop.client.aclose()
-    await shop.redis.aclose()
+    await shop.close()
 
 
 async def test_a_call_is_charged_before_it_is_answered(shop: Shop) -> None:
@@ -171,8 +92,7 @@ async def test_without_billing_nothing_is_refused_and_all_is_counted() -> None:
     assert total == {"requests": 2, "input_tokens": 6, "output_tokens": 4, "cost": "0"}
     assert (await shop.balance(), await shop.charges()) == (Balance(0, 0, 0, 0), [])
     assert (await shop.get(CREDITS)).json()["billing"] is False
-    await shop.client.aclose()
-    await shop.redis.aclose()
+    await shop.close()
 
 
 async def test_a_stream_is_counted_by_the_upstream_and_charged_before_its_end(shop: Shop) -> None:
@@ -207,6 +127,15 @@ async def test_a_stream_without_a_count_is_charged_by_its_text(shop: Shop) -> No
     assert (await shop.balance()).spent == -(-sent // 4) * 2000 + 3 * 3000
 
 
+async def test_llama_cpp_counts_each_choice_of_a_stream_for_itself(shop: Shop) -> None:
+    await shop.purse.credit("acme", RICH)
+    one = orjson.loads(usage_chunk().removeprefix(b"data: ")) | {"timings": {}}
+    count = b"data: " + orjson.dumps(one) + b"\n\n"
+    shop.upstreams.frames = FakeFrames([chunk("Hello"), count + chunk("you"), count, DONE])
+    assert (await shop.ask(stream=True, n=2)).content == chunk("Hello") + chunk("you") + DONE
+    assert (await shop.balance()).spent == 3 * 2000 + 4 * 3000
+
+
 async def test_a_stream_that_fails_costs_nothing(shop: Shop) -> None:
     await shop.purse.credit("acme", RICH)
     error = b'data: {"error":{"message":"It broke.","type":"unavailable","code":502}}\n\n'
@@ -215,9 +144,10 @@ async def test_a_stream_that_fails_costs_nothing(shop: Shop) -> None:
     assert await shop.balance() == Balance(RICH, RICH, 0, 0)
 
 
-async def hang_up(shop: Shop, at: int, **fields: Any) -> list[bytes]:
-    """Asks, and is gone once `at` messages have come."""
-    body, sent, gone = orjson.dumps(asking(model=MODEL, **fields)), list[bytes](), asyncio.Event()
+async def hang_up(shop: Shop, at: int | asyncio.Event, **fields: Any) -> list[bytes]:
+    """Asks, and is gone once `at` messages have come, or when it happens."""
+    body, sent = orjson.dumps(asking(model=MODEL, **fields)), list[bytes]()
+    gone = asyncio.Event() if isinstance(at, int) else at
     asked = iter([{"type": "http.request", "body": body}])
 
     async def receive() -> Any:
@@ -279,61 +209,34 @@ async def test_a_store_that_is_down_at_the_end_is_told_later(shop: Shop, monkeyp
     assert (await shop.settled()).spent == COST
 
 
-async def test_a_superkey_sees_its_account_and_a_key_itself(shop: Shop) -> None:
-    await shop.purse.credit("acme", 10**9)
-    for key in (shop.key, shop.boss, shop.boss):
-        assert (await shop.ask(key=key)).status_code == 200
-    report = (await shop.get(USAGE)).json()
-    assert report["total"] == {"requests": 3, "input_tokens": 9, "output_tokens": 6, "cost": "0.000036"}
-    assert [row["requests"] for row in report["usage"]] in ([1, 2], [2, 1])
-    row = next(row for row in report["usage"] if row["key_id"] == shop.key_id)
-    today = datetime.now(UTC).date().isoformat()
-    named = {"day": today, "key_id": shop.key_id, "model": f"openai.{MODEL}", "mode": "direct"}
-    assert row == named | {"requests": 1, "input_tokens": 3, "output_tokens": 2, "cost": "0.000012"}
-    grouped = (await shop.get(USAGE, group_by="mode,model")).json()["usage"]
-    assert grouped == [{"model": f"openai.{MODEL}", "mode": "direct", **report["total"]}]
-    mine = (await shop.get(USAGE, key=shop.key)).json()
-    assert mine["usage"] == [row] == (await shop.get(USAGE, key_id=shop.key_id)).json()["usage"]
-    credits = (await shop.get(CREDITS)).json()
-    sums = {"paid": "1", "left": "0.999964", "held": "0", "spent": "0.000036"}
-    assert (credits["billing"], credits["credits"]) == (True, sums)
-    own = {"key_id": shop.key_id, "budget": None, "left": None, "held": "0", "spent": "0.000012"}
-    assert (await shop.get(CREDITS, key=shop.key)).json() == {**credits, "credits": None, "key": own}
-    await shop.ring.top_up("acme", shop.key_id, 8_000)
-    key = (await shop.get(CREDITS, key=shop.key)).json()["key"]
-    assert (key["budget"], key["left"]) == ("0.00002", "0.000008")
-
-
-async def test_usage_of_other_days_and_other_keys(shop: Shop) -> None:
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_a_lost_answer_may_have_set_aside_is_let_go(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, streamed: bool
+) -> None:
     await shop.purse.credit("acme", RICH)
-    await shop.ask()
-    today = datetime.now(UTC).date()
-    yesterday = (today - timedelta(1)).isoformat()
-    assert (await shop.get(USAGE, to=yesterday)).json()["usage"] == []
-    assert len((await shop.get(USAGE, **{"from": yesterday})).json()["usage"]) == 1
-    assert (await shop.get(USAGE, key_id="key_" + "0" * 16)).json()["usage"] == []
-    reply = await shop.get(USAGE, key=shop.key, key_id="key_" + "0" * 16)
-    assert (reply.status_code, reply.json()["error"]["code"]) == (403, "CREDENTIAL_NOT_PERMITTED")
+    reserve = shop.purse.reserve
+
+    async def lost(*args: Any) -> None:
+        await reserve(*args)
+        raise StoreUnavailable("gone for a moment")
+
+    monkeypatch.setattr(shop.purse, "reserve", lost)
+    assert (await shop.ask(stream=streamed)).status_code == 503
+    assert await shop.settled() == Balance(RICH, RICH, 0, 0)
 
 
-@pytest.mark.parametrize(
-    "params",
-    [
-        {"from": "2026-01-02", "to": "2026-01-01"},
-        {"from": "2024-01-01", "to": "2026-01-01"},
-        {"from": "yesterday"},
-        {"to": "0001-01-01"},
-        {"to": "9999-12-31"},
-        {"group_by": "account"},
-        {"group_by": ""},
-        {"key_id": "relay"},
-    ],
-)
-async def test_what_makes_no_sense_is_422(shop: Shop, params: dict[str, str]) -> None:
-    assert (await shop.get(USAGE, **params)).status_code == 422
+async def test_hanging_up_at_the_last_moment_saves_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    await shop.purse.credit("acme", RICH)
+    settle, begun, gone = shop.purse.settle, asyncio.Event(), asyncio.Event()
 
+    async def slow(*args: Any) -> None:
+        begun.set()
+        await gone.wait()
+        await settle(*args)
 
-async def test_guests_have_neither(shop: Shop) -> None:
-    for path in (USAGE, CREDITS):
-        reply = await shop.client.get(path)
-        assert (reply.status_code, reply.json()["error"]["code"]) == (401, "MISSING_CREDENTIALS")
+    monkeypatch.setattr(shop.purse, "settle", slow)
+    shop.upstreams.frames = FakeFrames([chunk("Hello"), usage_chunk() + DONE])
+    async with asyncio.timeout(5):
+        await hang_up(shop, begun, stream=True)
+    gone.set()
+    assert (await shop.settled()).spent == COST

@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 
 from coordinator.api.app import create_app
+from coordinator.api.front_door import FrontDoor
 from coordinator.errors import (
     CapacityExhausted,
     RelayError,
@@ -23,7 +26,7 @@ from coordinator.errors import (
 )
 from coordinator.lifecycle.flow import Relay
 from coordinator.protocol import hashing
-from coordinator.protocol.ids import new_task_id
+from coordinator.protocol.ids import TaskId, new_task_id
 from coordinator.store.idempotency import IdempotencyClaims
 from coordinator.store.scripts import Scripts
 from coordinator.store.signals import Signals
@@ -37,11 +40,25 @@ SPACE = hashing.TaskSpace(31337, "0x" + "11" * 20, "0x" + "22" * 20, "0x" + "33"
 MODEL = "relay/both"
 
 
+class Claims(IdempotencyClaims):
+    """`joining` is set once somebody waits for another's call."""
+
+    def __init__(self, scripts: Scripts, signals: Signals) -> None:
+        super().__init__(scripts, signals)
+        self.joining = asyncio.Event()
+
+    async def ended(self, task_id: TaskId, timeout: timedelta) -> None:
+        self.joining.set()
+        await super().ended(task_id, timeout)
+
+
 @dataclass
 class Process:
     """One API process."""
 
+    app: FrontDoor
     client: httpx.AsyncClient
+    claims: Claims
 
     async def ask(self, key: str = "k", **fields: Any) -> httpx.Response:
         headers = {"Idempotency-Key": key, "X-API-Key": GOOD_KEY}
@@ -66,10 +83,11 @@ async def relays() -> AsyncIterator[Relays]:
             stack.push_async_callback(redis.aclose)
             network, signals = Network(redis), Signals(redis)
             relay = Relay(network.tasks, signals, network.nodes, SpaceReader(redis), [MODEL])
-            claims = IdempotencyClaims(Scripts(redis, network.policy), signals)
+            claims = Claims(Scripts(redis, network.policy), signals)
+            stack.callback(asyncio.create_task(signals.run()).cancel)
             app = create_app(relay, FakeKeyBook(), claims, catalogue(), upstreams, version="1", commit="c")
             client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://relay")
-            return Process(await stack.enter_async_context(client)), network
+            return Process(app, await stack.enter_async_context(client), claims), network
 
         (one, network), (other, _) = await process(), await process()
         await publish(network.redis, SPACE)
@@ -95,7 +113,7 @@ async def test_a_direct_call_is_joined_and_then_remembered(relays: Relays) -> No
     first = asyncio.create_task(relays.one.ask())
     await asyncio.wait_for(relays.upstreams.called.wait(), 5)
     joined = asyncio.create_task(relays.other.ask())
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(relays.other.claims.joining.wait(), 5)
     assert not joined.done()
     relays.upstreams.gate.set()
     replies = [await first, await joined, await relays.other.ask()]
@@ -104,6 +122,34 @@ async def test_a_direct_call_is_joined_and_then_remembered(relays: Relays) -> No
     assert len({reply.content for reply in replies}) == 1
     assert len(relays.upstreams.calls) == 1
     assert await relays.network.redis.exists(f"relay:task:{replies[0].json()['task_id']}")
+
+
+async def test_a_joined_call_whose_client_hangs_up_is_run_by_who_joined_it(relays: Relays) -> None:
+    relays.upstreams.gate.clear()
+    gone, body, sent = asyncio.Event(), orjson.dumps(asking()), []
+
+    async def receive() -> dict[str, Any]:
+        if sent:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+        sent.append(True)
+        return {"type": "http.request", "body": body}
+
+    async def send(message: Any) -> None:
+        raise AssertionError("nobody is there to be answered")
+
+    headers = [(b"x-api-key", GOOD_KEY.encode()), (b"idempotency-key", b"k")]
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers, "query_string": b""}
+    left = asyncio.create_task(relays.one.app(scope, receive, send))
+    await asyncio.wait_for(relays.upstreams.called.wait(), 5)
+    joined = asyncio.create_task(relays.other.ask())
+    await asyncio.wait_for(relays.other.claims.joining.wait(), 5)
+    gone.set()
+    await asyncio.wait_for(left, 5)
+    relays.upstreams.gate.set()
+    reply = await asyncio.wait_for(joined, 5)
+    assert (reply.status_code, replayed(reply), len(relays.upstreams.calls)) == (200, False, 2)
+    assert relays.upstreams.cancelled.is_set()
 
 
 async def test_a_task_is_joined_and_then_remembered(relays: Relays) -> None:

@@ -171,6 +171,9 @@ async def test_top_ups_are_exact(world: Keyed) -> None:
         {"name": "good", "key_budget": True},
         {"name": "good", "key_budget": 1e-10},
         {"name": "good", "key_budget": 1e300},
+        {"name": "good", "key_budget": 10**400},
+        {"name": "good", "key_budget": "1e2"},
+        {"name": "good", "key_budget": "12345678"},
         {"name": "good", "restrictions": {"model_restrictions": ["relay/both"]}},
         {"name": "good", "restrictions": {"model_restrictions": ["direct.openai.x\nopengpu.openai.y"]}},
         {"name": "good", "restrictions": {"rate_limits": {"direct": 0}}},
@@ -223,3 +226,9 @@ async def test_what_a_tier_may_use_shows_in_the_lists() -> None:
         assert (await world.client.get("/v2/models/direct-only")).json()["restricted_tiers"] == []
         assert code(await world.ask()) == (403, "MODEL_NOT_AVAILABLE")
         assert (await world.ask(model="direct-only")).status_code == 200
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "9" * 5000])
+async def test_numbers_that_are_none(world: Keyed, number: str) -> None:
+    reply = await world.manage("POST", content=f'{{"name": "good", "key_budget": {number}}}')
+    assert code(reply) == (422, "VALIDATION_ERROR")

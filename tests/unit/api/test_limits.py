@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -11,7 +12,10 @@ import pytest
 
 from coordinator.api.credentials import Origins
 from coordinator.api.limits import duration
+from coordinator.errors import UpstreamError
 from coordinator.lifecycle.keys import NewKey, Restrictions
+from tests.fakes.relay import FakeFrames
+from tests.fakes.upstream import ANSWER
 from tests.unit.api.keyed import keyed
 from tests.unit.api.test_keys import code
 
@@ -63,6 +67,28 @@ async def test_what_can_not_be_served_counts_nothing_and_a_bad_key_comes_first()
             assert (await world.ask(world.ordinary, **fields)).status_code in (403, 404, 422)
             assert code(await world.ask("relay_sk_" + "x" * 40, **fields)) == (401, "INVALID_API_KEY")
         assert (await world.ask(world.ordinary)).status_code == 200
+
+
+async def test_a_direct_call_takes_up_room_until_it_is_answered_however_it_ends() -> None:
+    async with keyed({"guest": {"concurrent": 1}}) as world:
+        world.upstreams.gate.clear()
+        first = asyncio.create_task(world.ask())
+        await world.upstreams.called.wait()
+        refused = await world.ask()
+        assert code(refused) == (429, "RATE_LIMITED")
+        assert refused.headers["retry-after"] == "5"
+        assert (await world.ask(mode="opengpu")).status_code == 200  # room for tasks is the store's to judge
+        world.upstreams.gate.set()
+        assert (await first).status_code == 200
+        world.upstreams.outcome = UpstreamError("broken")
+        for _ in range(3):
+            assert (await world.ask()).status_code == 502
+        for _ in range(3):
+            assert (await world.ask(stream=True)).status_code == 502
+        world.upstreams.outcome, world.upstreams.frames = b"", FakeFrames([b"data: [DONE]\n\n"])
+        assert (await world.ask(stream=True)).status_code == 200
+        world.upstreams.outcome = ANSWER
+        assert (await world.ask()).status_code == 200
 
 
 async def test_a_key_that_may_not_use_direct_mode_gets_the_network_for_auto() -> None:

@@ -21,7 +21,7 @@ from coordinator.store.space import SpaceReader
 from coordinator.store.tasks import TaskStore
 from tests.fakes.upstream import ANSWER
 from tests.unit.api.conftest import CHAT, asking
-from tests.unit.api.test_billing import COST, MODEL, RICH, Shop, offered, opened
+from tests.unit.api.shop import COST, MODEL, RICH, Shop, offered, opened
 
 
 class PaidOnce:

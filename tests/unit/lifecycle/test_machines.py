@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from coordinator.lifecycle import attempt, record, task
+from coordinator.lifecycle import attempt, record, task, webhooks
 from coordinator.lifecycle.machine import IllegalTransition
 
 MACHINES: list[tuple[Any, type[StrEnum], str]] = [
     (task, task.TaskState, "waiting"),
     (attempt, attempt.AttemptState, "open"),
     (record, record.RecordState, "none"),
+    (webhooks, webhooks.DeliveryState, "waiting"),
 ]
 
 

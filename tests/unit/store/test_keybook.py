@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -169,3 +170,46 @@ async def test_unfinished_tasks_are_bounded_for_each_caller(network: Network) ->
     with pytest.raises(RateLimited):
         await submit()
     await submit(most=3)
+
+
+async def test_direct_calls_and_tasks_share_the_room_of_a_caller(network: Network) -> None:
+    await network.sign_in(1, slots=8)
+    book = KeyBook(network.redis, tiers(concurrent=3))
+    await book.admit(GUEST, DIRECT, "call 1")
+    await book.admit(GUEST, DIRECT, "call 2")
+    order = Order("opengpu", MODEL, REQUEST, "guest:192.0.2.1", True, concurrent=3)
+    await network.tasks.submit(new_task_id("opengpu"), order, COMMITMENT)
+    with pytest.raises(RateLimited, match="3 of your calls") as caught:
+        await book.admit(GUEST, DIRECT, "call 3")
+    assert caught.value.allowance is not None
+    assert caught.value.allowance.remaining == TIERS["guest"].direct - 2  # what is refused counts nowhere
+    with pytest.raises(RateLimited, match="3 of your tasks"):
+        await network.tasks.submit(new_task_id("opengpu"), order, COMMITMENT)
+    await book.admit(GUEST, OPENGPU, "call 4")  # its task is what counts
+    await book.admit(Credential(None, "192.0.2.2"), DIRECT, "call 5")
+    book.ended("guest:192.0.2.1", "call 2")
+    await book.admit(GUEST, DIRECT, "call 6")
+    with pytest.raises(RateLimited):
+        await book.admit(GUEST, DIRECT, "call 7")
+
+
+async def test_a_call_that_ended_is_soon_known_to_other_processes(network: Network) -> None:
+    book, other = KeyBook(network.redis, tiers(concurrent=1)), KeyBook(network.redis, tiers(concurrent=1))
+    await book.admit(GUEST, DIRECT, "call 1")
+    with pytest.raises(RateLimited):
+        await other.admit(GUEST, DIRECT, "call 2")
+    book.ended("guest:192.0.2.1", "call 1")
+    async with asyncio.timeout(5):
+        while await network.redis.zcard("relay:calls:guest:192.0.2.1"):
+            await asyncio.sleep(0.001)
+    await other.admit(GUEST, DIRECT, "call 2")
+
+
+async def test_calls_of_a_process_that_was_killed_end_by_themselves(network: Network) -> None:
+    book = KeyBook(network.redis, tiers(concurrent=1))
+    await book.admit(GUEST, DIRECT, "call 1")
+    name = "relay:calls:guest:192.0.2.1"
+    assert 299_000 < await network.redis.pttl(name) <= 300_000
+    await network.redis.zincrby(name, -300_000_000, "call 1")  # as if so much time had passed
+    await book.admit(GUEST, DIRECT, "call 2")
+    assert await network.redis.zrange(name, 0, -1) == [b"call 2"]

@@ -155,6 +155,16 @@ async def test_a_direct_call_that_is_kept_is_settled_with_it(network: Network) -
     assert (used.requests, used.prompt_tokens, used.completion_tokens, used.nano) == (2, 6, 8, 18)
 
 
+async def test_a_call_whose_hold_another_one_let_go_of_is_charged_all_the_same(network: Network) -> None:
+    purse, bill = purse_of(network), replace(await bill_of(network), mode="direct")
+    await purse.credit("acme", 500)
+    await purse.reserve(DIRECT, bill)
+    await purse.settle(DIRECT, bill, None)
+    for _ in range(2):
+        await network.tasks.keep(DIRECT, Order("direct", MODEL, REQUEST, "", bill=bill), datetime.now(UTC), ANSWER)
+    assert await purse.balance("acme") == Balance(500, 482, 0, 18)
+
+
 async def test_an_asynchronous_direct_task_is_settled_by_its_runner(network: Network) -> None:
     purse, bill = purse_of(network), await bill_of(network)
     await purse.credit("acme", 500)
