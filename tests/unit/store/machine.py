@@ -148,6 +148,10 @@ class StoreMachine(RuleBasedStateMachine):
         assert open_attempts == leases == held
         for task in self.submitted:
             await self._check_task(task)
+        unfinished = {
+            item.decode() for name in await self.redis.keys("relay:open:*") for item in await self.redis.smembers(name)
+        }
+        assert unfinished == set(self.submitted) - set(self.ended), "what limits count is what has not ended"
         await self._nobody_waits_for_nothing()
 
     async def _open_attempts(self) -> set[str]:

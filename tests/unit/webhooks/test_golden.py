@@ -15,18 +15,20 @@ from coordinator.lifecycle.task import ChainEntry, TaskState, TaskView
 from coordinator.lifecycle.webhooks import message_id
 from coordinator.protocol.ids import TaskId
 from coordinator.webhooks import signing
-from tests.unit.protocol.test_golden import FOLDER, NODE, RECEIPT
+from tests.unit.protocol.test_golden import NODE, RECEIPT
+
+FOLDER = Path(__file__).parents[2] / "golden" / "webhooks"
 
 SECRETS = ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_" + "AAAA" * 8)
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 COMMON: dict[str, Any] = {"created_at": START, "now": START, "ended_at": START + timedelta(seconds=3)}
 CHAIN = ChainEntry("pending", None, None, 0)
 VIEWS = {
-    "webhook_completed": TaskView(
+    "completed": TaskView(
         TaskId("opengpu:00000000-0000-4000-8000-000000000000"), TaskState.COMPLETED, "opengpu", "relay/tiny-chat",
         **COMMON, task_address=NODE, answer=b'{ "choices": [] }', attempt=2, node=NODE, receipt=RECEIPT, chain=CHAIN,
     ),
-    "webhook_failed": TaskView(
+    "failed": TaskView(
         TaskId("direct:00000000-0000-4000-8000-000000000000"), TaskState.FAILED, "direct", "relay/tiny-chat",
         **COMMON, error_code="TASK_CANCELED", error_message="The task was cancelled.", error_status=410, attempt=1,
     ),
@@ -35,7 +37,7 @@ VIEWS = {
 
 @pytest.mark.parametrize("name", VIEWS)
 def test_the_wire_is_as_agreed(name: str) -> None:
-    view, path = VIEWS[name], Path(FOLDER) / f"{name}.json"
+    view, path = VIEWS[name], FOLDER / f"{name}.json"
     body = webhook_body(view)
     headers = signing.headers(SECRETS, message_id(view.task_id), 1_700_000_000, body)
     sent = orjson.dumps({"headers": headers, "body": body.decode()}, option=orjson.OPT_INDENT_2) + b"\n"
