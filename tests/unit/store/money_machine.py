@@ -94,6 +94,7 @@ class MoneyMachine(RuleBasedStateMachine):
         for budget in BUDGETS:
             self.ids.append(self.run(ring.create(NewKey("a key", "acme", "basic", budget_nano=budget)))[1].key_id)
         self.node = self.run(self.network.sign_in(1, slots=50))
+        self.credit(3000)
 
     # ── what operators, clients, nodes, time and accidents do ───────────────
 
