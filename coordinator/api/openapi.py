@@ -67,12 +67,8 @@ _INVALID: Final = {
 }
 
 
-# What `stream: true` gets, which the published document leaves out.
-_FRAMES: Final = {
-    "text/event-stream": {
-        "schema": {"type": "string", "description": "`data: {chunk}` frames, the last one `data: [DONE]`"}
-    }
-}
+# What `stream: true` gets, which the published document leaves out. No schema: it would be one of the whole stream.
+_FRAMES: Final = {"text/event-stream": {"example": "data: {chunk}\n\ndata: {chunk}\n\ndata: [DONE]\n\n"}}
 
 
 def request_extra(request: type[BaseModel]) -> dict[str, Any]:

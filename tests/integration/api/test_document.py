@@ -25,7 +25,7 @@ with warnings.catch_warnings():  # its own, at import
 
 # An upstream that has failed and a network without nodes are honest answers: 500 alone is not.
 HONEST_5XX = {502, 503, 504}
-EXAMPLES = 300 if FULL else 12
+EXAMPLES = 300 if FULL else 15
 pytestmark = pytest.mark.timeout(14_400 if FULL else 240)
 SEEN: set[tuple[str, int]] = set()
 # What can't be answered well here: a key must be revoked first.

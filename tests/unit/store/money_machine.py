@@ -94,6 +94,7 @@ class MoneyMachine(RuleBasedStateMachine):
         for budget in BUDGETS:
             self.ids.append(self.run(ring.create(NewKey("a key", "acme", "basic", budget_nano=budget)))[1].key_id)
         self.node = self.run(self.network.sign_in(1, slots=50))
+        self.credit(3000)
 
     # ── what operators, clients, nodes, time and accidents do ───────────────
 
@@ -159,8 +160,18 @@ class MoneyMachine(RuleBasedStateMachine):
     @rule(data=st.data(), kept=st.booleans(), tokens=st.tuples(TOKENS, TOKENS))
     def complete(self, data: st.DataObject, kept: bool, tokens: tuple[int, int]) -> None:
         task = self._some(data)
-        if task is None:
-            return
+        if task is not None:
+            self._complete(task, kept, tokens)
+
+    @rule(number=st.integers(0, 3), price=st.tuples(st.integers(0, 9), st.integers(1, 9)), data=st.data())
+    def spend(self, number: int, price: tuple[int, int], data: st.DataObject) -> None:
+        """A call from its beginning to its end: by chance alone there are few."""
+        before = set(self.running)
+        self.call(number, data.draw(st.tuples(TOKENS, TOKENS)), price)
+        for task in set(self.running) - before:
+            self._complete(task, data.draw(st.booleans()), data.draw(st.tuples(TOKENS, TOKENS)))
+
+    def _complete(self, task: TaskId, kept: bool, tokens: tuple[int, int]) -> None:
         call, used = self.running[task], Tokens(*tokens)
         if call.kind == "task":
             used = Tokens(3, 4)
