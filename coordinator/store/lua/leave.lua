@@ -11,7 +11,9 @@ for model in string.gmatch(n[2], '[^\n]+') do
   redis.call('ZREM', 'relay:free:' .. model, node)
 end
 redis.call('DEL', key)
-for _, attempt in ipairs(redis.call('SMEMBERS', 'relay:held:' .. node)) do
+local held = redis.call('SMEMBERS', 'relay:held:' .. node)
+table.sort(held)
+for _, attempt in ipairs(held) do
   local id, number = split(attempt)
   close_attempt(id, number, node, 'lost')
   try_again(id, node, false)

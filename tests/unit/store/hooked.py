@@ -10,13 +10,14 @@ from coordinator.errors import UpstreamError
 from coordinator.lifecycle.order import Order
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.webhooks import Attempt, Delivery, Outcome, Webhook
-from coordinator.protocol.ids import TaskId, new_task_id
+from coordinator.protocol.ids import TaskId
 from coordinator.store.direct import DirectLine
 from coordinator.store.scripts import Scripts
 from coordinator.store.signals import Signals
 from coordinator.store.tasks import TaskStore
 from coordinator.store.webhooks import WebhookStore
 from coordinator.webhooks.signing import new_secret
+from tests.unit.store.network import counting_ids
 
 URL = "https://hooks.example/s3cr3t"
 OK, DOWN = Outcome(204), Outcome(None, "connection_failed")
@@ -30,11 +31,12 @@ class Hooked:
     def __post_init__(self) -> None:
         scripts, signals = Scripts(self.redis, Policy()), Signals(self.redis)
         self.tasks, self.line = TaskStore(self.redis, scripts, Policy()), DirectLine(scripts, signals)
+        self.ids = counting_ids()
         self.hooks = WebhookStore(scripts, signals, new_secret)
         self.other = WebhookStore(scripts, signals, new_secret)  # another process's
 
     async def submit(self, *, receiver: str = "hooks.example:443", account: str = "acme", url: str = URL) -> TaskId:
-        task_id = new_task_id("direct")
+        task_id = self.ids("direct")
         order = Order("direct", "m", b"{}", "key_0", asynchronous=True, webhook=Webhook(url, receiver, account))
         await self.tasks.submit(task_id, order, None)
         return task_id

@@ -21,7 +21,7 @@ from coordinator.protocol.ids import TaskId
 from coordinator.store.idempotency import IdempotencyClaims
 from coordinator.store.scripts import Scripts
 from coordinator.store.signals import Signals
-from tests.unit.store.network import COMMITMENT, MODEL, REQUEST, Network
+from tests.unit.store.network import COMMITMENT, MODEL, PATIENT, REQUEST, Network, counting_ids
 
 CALLER = "key_0000000000000001"
 OUTCOMES = st.sampled_from([b'{"a":1}', UpstreamError("It broke."), UpstreamInvalidRequest("No such tool.")])
@@ -46,7 +46,7 @@ class IdempotencyMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.redis = self.run(self._fresh())
-        self.network = Network(self.redis)
+        self.network = Network(self.redis, PATIENT, counting_ids())
         self.node = self.run(self.network.sign_in(1, slots=100))
         self.claims = IdempotencyClaims(Scripts(self.redis, self.network.policy), Signals(self.redis))
         self.kind: Kind = "task"

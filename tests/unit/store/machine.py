@@ -14,7 +14,7 @@ from coordinator.errors import ProviderUnavailable, TaskNotFound, UpstreamError
 from coordinator.lifecycle.task import TaskView
 from coordinator.protocol.report import Refusal
 from coordinator.store.nodes import SessionEnded
-from tests.unit.store.network import MODEL, Network, node_address
+from tests.unit.store.network import MODEL, PATIENT, Network, counting_ids, node_address
 
 NODES = st.integers(1, 3)
 OTHER = "relay/other"
@@ -30,7 +30,7 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.redis = self.run(self._fresh())
-        self.network = Network(self.redis)
+        self.network = Network(self.redis, PATIENT, counting_ids())
         self.submitted: dict[str, str] = {}
         self.ended: dict[str, TaskView] = {}
         self.accepted: dict[str, int] = {}
@@ -109,13 +109,13 @@ class StoreMachine(RuleBasedStateMachine):
     def lease_ends(self, data: st.DataObject) -> None:
         leases = self.run(self.redis.zrange("relay:leases", 0, -1))
         if leases:
-            self.run(self.network.end_lease(data.draw(st.sampled_from(leases)).decode()))
+            self.run(self.network.end_lease(data.draw(st.sampled_from(sorted(leases))).decode()))
 
     @rule(data=st.data())
     def deadline_passes(self, data: st.DataObject) -> None:
         tasks = self.run(self.redis.zrange("relay:deadlines", 0, -1))
         if tasks:
-            self.run(self.redis.zadd("relay:deadlines", {data.draw(st.sampled_from(tasks)): 0}))
+            self.run(self.redis.zadd("relay:deadlines", {data.draw(st.sampled_from(sorted(tasks))): 0}))
             self.run(self.network.tasks.sweep())
 
     @rule(data=st.data())

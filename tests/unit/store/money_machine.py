@@ -19,11 +19,11 @@ from coordinator.lifecycle.keys import NewKey
 from coordinator.lifecycle.money import Bill, Price, Tokens
 from coordinator.lifecycle.order import Order
 from coordinator.lifecycle.usage import KeyBudget
-from coordinator.protocol.ids import TaskId, new_task_id
+from coordinator.protocol.ids import TaskId
 from coordinator.store.keyring import KeyRing
 from coordinator.store.money import Purse
 from coordinator.store.scripts import Scripts
-from tests.unit.store.network import MODEL, REQUEST, Network
+from tests.unit.store.network import MODEL, PATIENT, REQUEST, Network, counting_ids
 
 BUDGETS = (None, 0, 300, 10**6)
 AMOUNTS = st.integers(1, 2000)
@@ -71,7 +71,7 @@ class MoneyMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.redis = self.connect()
         self.run(self.redis.flushall())
-        self.network = Network(self.redis)
+        self.network = Network(self.redis, PATIENT, counting_ids())
         self.purses = [Purse(self.redis, Scripts(self.redis, self.network.policy)) for _ in range(2)]
         self.account = Account()
         self.keys: list[Key] = [Key(budget) for budget in BUDGETS]
@@ -128,7 +128,7 @@ class MoneyMachine(RuleBasedStateMachine):
         bill = self._bill(number, most, price)
         if not bill.amount:
             return
-        task = new_task_id("direct")
+        task = self.network.ids("direct")
 
         async def reserve() -> TaskId:
             for purse in self.purses:  # the first answer was lost

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from eth_keys.datatypes import PrivateKey
 from redis.asyncio import Redis
@@ -27,6 +29,16 @@ COMMITMENT = Commitment("0x" + "11" * 32, "0x" + "22" * 32, "0x" + "33" * 32, "0
 REQUEST = b'{"model":"relay/test","messages":[{"role":"user","content":"\xc3\xa9 \\" /"}]}'
 
 
+# No lease ends and nobody is judged for a slow machine: in the state machines time passes by rules alone.
+PATIENT = Policy(lease=timedelta(hours=1), heartbeat=timedelta(minutes=30))
+
+
+def counting_ids() -> Callable[[str], TaskId]:
+    """Ids in the order of their making. Redis sorts by them, so with random ones a run could not be repeated."""
+    numbers = itertools.count(1)
+    return lambda mode: TaskId(f"{mode}:{next(numbers):08x}-0000-4000-8000-000000000000")
+
+
 def node_address(number: int) -> str:
     return str(PrivateKey(number.to_bytes(32, "big")).public_key.to_checksum_address())
 
@@ -35,6 +47,7 @@ def node_address(number: int) -> str:
 class Network:
     redis: Redis
     policy: Policy = field(default_factory=Policy)
+    ids: Callable[[str], TaskId] = new_task_id
 
     def __post_init__(self) -> None:
         scripts = Scripts(self.redis, self.policy)
@@ -56,7 +69,7 @@ class Network:
     async def submit(
         self, *, model: str = MODEL, mode: str = "opengpu", bill: Bill | None = None, webhook: Webhook | None = None
     ) -> TaskId:
-        task_id = new_task_id(mode)
+        task_id = self.ids(mode)
         order = Order(mode, model, REQUEST, "guest", asynchronous=True, bill=bill, webhook=webhook)  # type: ignore[arg-type]
         await self.tasks.submit(task_id, order, COMMITMENT if mode == "opengpu" else None)
         return task_id
