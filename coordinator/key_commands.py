@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-from collections.abc import Awaitable, Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from coordinator.errors import RelayError
+from coordinator.commands import Step, running
 from coordinator.lifecycle.caller import TIERS
 from coordinator.lifecycle.keys import MAX_BUDGET_NANO, NANO, Key, KeyChanges, NewKey, Restrictions
 from coordinator.lifecycle.tiers import SCOPE
-from coordinator.settings import Settings, SettingsWrong
-from coordinator.store.connection import connect
+from coordinator.settings import Settings
 from coordinator.store.keyring import LIMITS, KeyRing
 
 # What operators have who have but one customer: themselves.
 ACCOUNT: Final = "default"
-Step = Callable[[KeyRing, argparse.Namespace], Awaitable[list[str]]]
 
 
 def add_to(commands: Any) -> None:
@@ -30,10 +26,10 @@ def add_to(commands: Any) -> None:
     create.add_argument("--tier", choices=TIERS[1:], default="basic")
     create.add_argument("--super", dest="superkey", action="store_true", help="may manage its account's keys")
     _restricting(create)
-    create.set_defaults(run=_running(_create))
+    create.set_defaults(run=running(_create, _part))
     listing = verbs.add_parser("list", help="list keys, the newest first")
     listing.add_argument("--account", help="of this account alone")
-    listing.set_defaults(run=_running(_list))
+    listing.set_defaults(run=running(_list, _part))
     change = _of_a_key(verbs, "change", "change a key", _change)
     change.add_argument("--name")
     change.add_argument("--tier", choices=TIERS[1:])
@@ -47,10 +43,10 @@ def add_to(commands: Any) -> None:
     topup.add_argument("amount", type=_nano, metavar="DOLLARS")
 
 
-def _of_a_key(verbs: Any, name: str, what: str, step: Step) -> argparse.ArgumentParser:
+def _of_a_key(verbs: Any, name: str, what: str, step: Step[KeyRing]) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=what)
     parser.add_argument("key_id", metavar="KEY_ID", help="key_…, as `key list` shows it")
-    parser.set_defaults(run=_running(step))
+    parser.set_defaults(run=running(step, _part))
     return parser
 
 
@@ -63,24 +59,6 @@ def _restricting(parser: argparse.ArgumentParser) -> None:
         help=f"instead of its tier's: {', '.join(LIMITS)}; may be repeated",
     )  # fmt: skip
     parser.add_argument("--budget", type=_nano, metavar="DOLLARS", help="what it may spend, all in all")
-
-
-def _running(step: Step) -> Callable[[Settings, argparse.Namespace], int]:
-    async def steps(settings: Settings, arguments: argparse.Namespace) -> list[str]:
-        redis = connect(settings.redis_url)
-        try:
-            return await step(KeyRing(redis), arguments)
-        except RelayError as error:
-            raise SettingsWrong(error.message) from None
-        finally:
-            await redis.aclose()
-
-    def run(settings: Settings, arguments: argparse.Namespace) -> int:
-        for line in asyncio.run(steps(settings, arguments)):
-            print(line)  # noqa: T201 - the product of the command
-        return 0
-
-    return run
 
 
 async def _create(ring: KeyRing, asked: argparse.Namespace) -> list[str]:
@@ -164,3 +142,7 @@ def _limit(text: str) -> tuple[str, int]:
     if name not in LIMITS or not number.isdecimal() or not 1 <= int(number) <= 10_000_000:
         raise argparse.ArgumentTypeError(f"must be one of {', '.join(LIMITS)}, '=' and a number from 1 on")
     return name, int(number)
+
+
+def _part(redis: Any, settings: Settings) -> KeyRing:
+    return KeyRing(redis)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-from collections.abc import Awaitable, Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from coordinator.errors import RelayError
+from coordinator.commands import Step, running
 from coordinator.lifecycle.keys import MAX_BUDGET_NANO
 from coordinator.lifecycle.money import NANO, dollars
 from coordinator.lifecycle.usage import Entry
-from coordinator.settings import Settings, SettingsWrong
-from coordinator.store.connection import connect
+from coordinator.settings import Settings
 from coordinator.store.money import Purse
 from coordinator.store.scripts import Scripts
 
-Step = Callable[[Purse, argparse.Namespace], Awaitable[list[str]]]
 # of a task's id, which is the right to read it
 _SHOWN = 16
 
@@ -32,29 +28,11 @@ def add_to(commands: Any) -> None:
     ledger.add_argument("--last", type=int, metavar="N", help="the newest N entries alone")
 
 
-def _of_an_account(commands: Any, name: str, what: str, step: Step) -> argparse.ArgumentParser:
+def _of_an_account(commands: Any, name: str, what: str, step: Step[Purse]) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=what)
     parser.add_argument("account", metavar="ACCOUNT", help="as `key create --account` named it")
-    parser.set_defaults(run=_running(step))
+    parser.set_defaults(run=running(step, _part))
     return parser
-
-
-def _running(step: Step) -> Callable[[Settings, argparse.Namespace], int]:
-    async def steps(settings: Settings, arguments: argparse.Namespace) -> list[str]:
-        redis = connect(settings.redis_url)
-        try:
-            return await step(Purse(redis, Scripts(redis, settings.policy)), arguments)
-        except RelayError as error:
-            raise SettingsWrong(error.message) from None
-        finally:
-            await redis.aclose()
-
-    def run(settings: Settings, arguments: argparse.Namespace) -> int:
-        for line in asyncio.run(steps(settings, arguments)):
-            print(line)  # noqa: T201 - the product of the command
-        return 0
-
-    return run
 
 
 async def _credit(purse: Purse, asked: argparse.Namespace) -> list[str]:
@@ -90,3 +68,7 @@ def _nano(text: str) -> int:
             f"must be at most {MAX_BUDGET_NANO // NANO} US dollars, with 9 decimals at most"
         )
     return int(amount)
+
+
+def _part(redis: Any, settings: Settings) -> Purse:
+    return Purse(redis, Scripts(redis, settings.policy))

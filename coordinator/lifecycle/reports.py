@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import structlog
 from eth_utils.address import to_checksum_address
 
@@ -13,11 +15,11 @@ from coordinator.lifecycle.policy import Pay, client_error
 from coordinator.lifecycle.ports import Space, Tasks, TaskSpace
 from coordinator.protocol import hashing, signing
 from coordinator.protocol.ids import TaskId
-from coordinator.protocol.report import Blame, Failure, FailureCode, Receipt, Refusal, Report, ReportReply
+from coordinator.protocol.report import Blame, Failure, Receipt, Refusal, Report, ReportReply
 
 log = structlog.get_logger(__name__)
 
-_HOW = {Blame.CLIENT: "refused", Blame.CAPACITY: "handed_back"}
+_HOW: dict[Blame, Literal["refused", "fault", "handed_back"]] = {Blame.CLIENT: "refused", Blame.CAPACITY: "handed_back"}
 
 
 class Reports:
@@ -66,9 +68,7 @@ class Reports:
 
     async def _fail(self, task_id: TaskId, attempt: int, node: str, failure: Failure) -> Refusal | None:
         how = _HOW.get(failure.blame, "fault")
-        if failure.code is FailureCode.HANDED_BACK:
-            how = "handed_back"
-        return await self._tasks.give_up_attempt(task_id, attempt, node, how, client_error(failure))  # type: ignore[arg-type]
+        return await self._tasks.give_up_attempt(task_id, attempt, node, how, client_error(failure))
 
 
 def _wrong(

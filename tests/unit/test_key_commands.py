@@ -9,6 +9,7 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from pydantic import SecretStr
 
+from coordinator import commands as running
 from coordinator import key_commands
 from coordinator.settings import Settings, SettingsWrong
 
@@ -18,7 +19,7 @@ class Operator:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         server = FakeServer()
-        monkeypatch.setattr(key_commands, "connect", lambda url: FakeAsyncRedis(server=server))
+        monkeypatch.setattr(running, "connect", lambda url: FakeAsyncRedis(server=server))
         self._settings = Settings(redis_url=SecretStr("redis://nowhere"), catalogue="none")  # type: ignore[arg-type]
         self._capsys = capsys
         self._parser = argparse.ArgumentParser()

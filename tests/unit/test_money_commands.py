@@ -11,6 +11,7 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from pydantic import SecretStr
 
+from coordinator import commands as running
 from coordinator import money_commands
 from coordinator.lifecycle.money import Bill, Price, Tokens
 from coordinator.lifecycle.policy import Policy
@@ -27,7 +28,7 @@ class Operator:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.server = FakeServer()
-        monkeypatch.setattr(money_commands, "connect", lambda url: FakeAsyncRedis(server=self.server))
+        monkeypatch.setattr(running, "connect", lambda url: FakeAsyncRedis(server=self.server))
         self._settings = Settings(redis_url=SecretStr("redis://nowhere"), catalogue="none")  # type: ignore[arg-type]
         self._capsys = capsys
         self._parser = argparse.ArgumentParser()

@@ -1,0 +1,35 @@
+"""Runs one step of the operator's command line against the store: connects, prints what it says, disconnects."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from coordinator.errors import RelayError
+from coordinator.settings import Settings, SettingsWrong
+from coordinator.store.connection import connect
+
+Part = TypeVar("Part")
+Step = Callable[[Part, argparse.Namespace], Awaitable[list[str]]]
+
+
+def running(step: Step[Part], part: Callable[[Any, Settings], Part]) -> Callable[[Settings, argparse.Namespace], int]:
+    """`part` makes of a connection what `step` works on. A RelayError ends the process with its message, status 2."""
+
+    async def lines(settings: Settings, arguments: argparse.Namespace) -> list[str]:
+        redis = connect(settings.redis_url)
+        try:
+            return await step(part(redis, settings), arguments)
+        except RelayError as error:
+            raise SettingsWrong(error.message) from None
+        finally:
+            await redis.aclose()
+
+    def run(settings: Settings, arguments: argparse.Namespace) -> int:
+        for line in asyncio.run(lines(settings, arguments)):
+            print(line)  # noqa: T201 - the product of the command
+        return 0
+
+    return run
