@@ -1,4 +1,7 @@
-"""Node ↔ coordinator: signing in, heartbeats, leaving. All but the challenge are signed (see `signing`)."""
+"""Node ↔ coordinator: what network it is, signing in, heartbeats, leaving.
+
+All but the network and the challenge are signed (see `signing`). Durations travel, not moments: clocks differ.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,80 @@ SESSION_PATH = "/v2/node/session"
 HEARTBEAT_PATH = "/v2/node/heartbeat"
 REPORT_PATH = "/v2/node/reports"
 LEAVE_PATH = "/v2/node/leave"
+STANDING_PATH = "/v2/node/standing"
+# GET, for anybody.
+NETWORK_PATH = "/v2/node/network"
 
 ModelName = Annotated[str, Field(min_length=1, max_length=200)]
 SessionId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+
+class Admission(StrEnum):
+    """Which node keys the coordinator admits."""
+
+    OPEN = "open"  # every key
+    LIST = "list"  # those on the operator's list
+    STAKE = "stake"  # those registered on chain with enough stake
+    LIST_OR_STAKE = "list_or_stake"  # either
+
+
+class Network(BaseModel):
+    """What a provider needs to know before a node can join; nothing of it is secret.
+
+    The addresses are None until the chain writer has started once. `stake_wei`: the least stake, where stakes count.
+    `broker`: redis:// or rediss:// with host and port, as nodes reach it. `models`: what clients can ask nodes for.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    chain_id: int | None
+    task_registry: Address | None
+    node_registry: Address | None
+    admission: Admission
+    stake_wei: int | None
+    broker: str
+    models: tuple[str, ...]
+    now_ms: int
+
+
+class Condition(StrEnum):
+    """How far the coordinator trusts a node with work, from what it saw of it."""
+
+    GOOD = "good"
+    PROBATION = "probation"  # one attempt at a time, until enough of them went well
+    SUSPENDED = "suspended"  # none, for a while: too many went wrong
+
+
+class Speed(BaseModel):
+    """Of one model on one node, decaying means over attempts, as the coordinator saw them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tokens_per_second: float | None
+    first_token_ms: float | None
+
+
+class StandingRequest(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Standing(BaseModel):
+    """Where a node stands with the coordinator: whether it may sign in, and if not why and what to do about it.
+
+    `suspended_ms`: how much longer. `successes`, `faults`, `timeouts`: counts that decay.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    admitted: bool
+    remedy: str | None = None
+    signed_in: bool = False
+    condition: Condition = Condition.GOOD
+    suspended_ms: int | None = None
+    successes: float = 0
+    faults: float = 0
+    timeouts: float = 0
+    speeds: dict[str, Speed] = {}
 
 
 class ChallengeRequest(BaseModel):
@@ -42,10 +116,15 @@ class Hardware(BaseModel):
     cpu_count: int | None = None
     memory_bytes: int | None = None
     gpus: tuple[str, ...] = ()
+    # The makers' ids (UUIDs): a machine that comes back under another key is the same machine.
+    gpu_ids: tuple[str, ...] = ()
 
 
 class SessionRequest(BaseModel):
-    """Signs in, and takes over from any earlier session of the same key."""
+    """Signs in, and takes over from any earlier session of the same key.
+
+    `previous`: the session that this process had; then it only renews it, and its broker user outlives the change.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,6 +134,7 @@ class SessionRequest(BaseModel):
     slots: Annotated[int, Field(ge=1, le=4096)]
     version: Annotated[str, Field(max_length=50)] = ""
     hardware: Hardware = Hardware()
+    previous: SessionId | None = None
 
 
 class BrokerCredential(BaseModel):
@@ -73,7 +153,10 @@ class BrokerCredential(BaseModel):
 
 
 class SessionGrant(BaseModel):
-    """What a node needs to work. `receipt` signing needs chain_id and task_registry; times in milliseconds."""
+    """What a node needs to work. `receipt` signing needs chain_id and task_registry; times in milliseconds.
+
+    `expires_ms`: after so long the session is over; a node signs in anew before, with `previous`.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -81,17 +164,23 @@ class SessionGrant(BaseModel):
     broker: BrokerCredential
     heartbeat_ms: int
     lease_ms: int
+    expires_ms: int = 3_600_000
     chain_id: int
     task_registry: Address
 
 
 class Heartbeat(BaseModel):
-    """Every `heartbeat_ms`. `running`: attempts the node holds, taken or still unposted; only these are renewed."""
+    """Every `heartbeat_ms`. `running`: attempts the node holds, taken or still unposted; only these are renewed.
+
+    `answering`: those of them whose first token has come. A node beats out of turn to say so, a moment after the token,
+    unless the attempt is over by then.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     session: SessionId
     running: Annotated[tuple[str, ...], Field(max_length=4096)] = ()
+    answering: Annotated[tuple[str, ...], Field(max_length=4096)] = ()
     draining: bool = False
 
 
@@ -101,6 +190,8 @@ class NoWork(StrEnum):
     NO_DEMAND = "NO_DEMAND"  # nothing waits for the models it serves
     FULL = "FULL"  # its slots are taken
     DRAINING = "DRAINING"
+    SUSPENDED = "SUSPENDED"  # too many of its attempts went wrong: see Standing
+    PROBATION = "PROBATION"  # after a suspension: one attempt at a time
 
 
 class HeartbeatReply(BaseModel):

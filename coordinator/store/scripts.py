@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -18,7 +19,8 @@ from coordinator.lifecycle import attempt, task, webhooks
 from coordinator.lifecycle.policy import Policy
 
 _FOLDER = Path(__file__).with_name("lua")
-_PRELUDES = ("money_prelude", "webhook_prelude", "prelude")
+# In this order: each uses those before it.
+_PRELUDES = ("prelude", "money_prelude", "webhook_prelude", "standing_prelude", "line_prelude", "dispatch_prelude")
 
 
 def lua_table(moves: Mapping[Any, frozenset[Any]]) -> str:
@@ -28,6 +30,15 @@ def lua_table(moves: Mapping[Any, frozenset[Any]]) -> str:
         return "{" + ",".join(f"{target.value}=true" for target in sorted(moves[state])) + "}"
 
     return "{" + ",".join(f"{state.value}={row(state)}" for state in moves) + "}"
+
+
+def lua_policy(policy: Policy) -> str:
+    """The policy as a Lua table: its fields by name, durations in milliseconds."""
+
+    def value(field: timedelta | int) -> int:
+        return milliseconds(field) if isinstance(field, timedelta) else field
+
+    return "{" + ",".join(f"{field.name}={value(getattr(policy, field.name))}" for field in fields(policy)) + "}"
 
 
 def milliseconds(duration: timedelta) -> int:
@@ -57,24 +68,17 @@ class Scripts:
             "webhook": webhooks.TRANSITIONS,
         }
         tables = "local MOVES = {" + ",".join(f"{name}={lua_table(moves)}" for name, moves in machines.items()) + "}\n"
+        tables += f"local POLICY = {lua_policy(policy)}\n"
         prelude = tables + "".join((_FOLDER / f"{name}.lua").read_text() for name in _PRELUDES)
         self._scripts = {
             path.stem: redis.register_script(prelude + path.read_text())
             for path in _FOLDER.glob("*.lua")
             if path.stem not in (*_PRELUDES, "admit") and not path.stem.startswith(("outbox_", "key_"))
         }
-        self._policy = (
-            milliseconds(policy.lease),
-            milliseconds(policy.attempt_timeout),
-            policy.max_attempts,
-            round(policy.result_ttl.total_seconds()),
-            round(policy.tombstone_ttl.total_seconds()),
-            policy.max_line,
-        )
 
     async def call(self, name: str, *args: str | bytes | int) -> Any:
         with unavailable():
-            return await self._scripts[name](args=[*self._policy, *args])
+            return await self._scripts[name](args=list(args))
 
 
 class unavailable:

@@ -13,7 +13,7 @@ for model in string.gmatch(n[2], '[^\n]+') do
 end
 
 local listed, cancelled, expected = {}, {}, {}
-for i = 4, #ARGV - 6 do
+for i = 4, #ARGV do
   local attempt = arg(i)
   listed[attempt] = true
   if redis.call('SISMEMBER', 'relay:held:' .. node, attempt) == 1 then

@@ -1,7 +1,7 @@
 -- A key's tasks, newest first; expired ones are passed over. arg: caller after(id, '' for the newest) limit field...
 -- Returns {what, now_ms, more(0|1), the last one looked at, {id, row (see show)}...}: what is OK, or unknown when `after` isn't listed
 local mine, after, limit, names = 'relay:tasks:' .. arg(1), arg(2), tonumber(arg(3)), {}
-for i = 4, #ARGV - 6 do names[i - 3] = arg(i) end
+for i = 4, #ARGV do names[i - 3] = arg(i) end
 local PAGE, FARTHEST = 100, 5000  -- expired ones that one call looks at
 local page = {'OK', int(NOW), 0, after}
 local at = 0

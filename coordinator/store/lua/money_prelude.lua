@@ -1,4 +1,4 @@
--- Money, in whole nano-dollars, every sum that is compared below 2^53. Loaded in front of prelude.lua.
+-- Money, in whole nano-dollars, every sum that is compared below 2^53. Loaded after prelude.lua.
 --
 -- relay:account:{account}      hash    left_nano held_nano spent_nano paid_nano: paid = left + held + spent, always
 -- relay:ledger:{account}       stream  append-only: kind (credit | charge) nano; a charge also task key mode model in out
@@ -13,9 +13,9 @@ local function nano(n) return string.format('%.0f', n) end
 
 -- A bill from nine arguments, from arg(i) on: account key mode model in_nano out_nano most_in most_out amount_nano; nil when nobody has one.
 local function bill_at(i)
-  if not ARGV[i + 6] or ARGV[i + 6] == '' then return nil end
+  if not ARGV[i] or ARGV[i] == '' then return nil end
   local b = {}
-  for n = 0, 8 do b[n + 1] = ARGV[i + 6 + n] end
+  for n = 0, 8 do b[n + 1] = ARGV[i + n] end
   return b
 end
 

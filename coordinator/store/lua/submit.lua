@@ -12,8 +12,8 @@ if arg(14) ~= '' and redis.call('SCARD', 'relay:open:' .. arg(4))
   + redis.call('ZCOUNT', 'relay:calls:' .. arg(4), int(NOW * 1000), '+inf') >= tonumber(arg(14)) then return {'busy', int(NOW)} end
 if mode == 'opengpu' then
   if redis.call('SCARD', 'relay:serving:' .. model) == 0 then return {'no_node', int(NOW)} end
-  if redis.call('ZCARD', 'relay:line:' .. model) >= POLICY.line then return {'full', int(NOW)} end
-elseif redis.call('ZCARD', 'relay:line-direct') >= POLICY.line then return {'full', int(NOW)} end
+  if redis.call('ZCARD', 'relay:line:' .. model) >= POLICY.max_line then return {'full', int(NOW)} end
+elseif redis.call('ZCARD', 'relay:line-direct') >= POLICY.max_line then return {'full', int(NOW)} end
 local bill = bill_at(15)
 if bill then
   local why, left = reserve(id, bill)
@@ -30,7 +30,7 @@ list_task(id, arg(4), int(NOW))
 local url, receiver, account = ARGV[#ARGV - 2], ARGV[#ARGV - 1], ARGV[#ARGV]
 if url ~= '' then
   redis.call('HSET', task(id), 'webhook', '1')
-  hook_add(id, url, receiver, account, NOW, POLICY.result_ttl + POLICY.tombstone_ttl)
+  hook_add(id, url, receiver, account, NOW, RESULT_TTL + TOMBSTONE_TTL)
 end
 if mode == 'direct' then
   redis.call('ZADD', 'relay:line-direct', order, id)

@@ -17,7 +17,7 @@ if what == 'retry' then
 else
   hook_move(id, what)
   if what == 'delivered' then redis.call('HSET', hook(id), 'delivered_ms', int(NOW)) end
-  redis.call('EXPIRE', hook(id), POLICY.result_ttl + POLICY.tombstone_ttl)
+  redis.call('EXPIRE', hook(id), RESULT_TTL + TOMBSTONE_TTL)
 end
 hook_schedule(queue)
 return 'OK'

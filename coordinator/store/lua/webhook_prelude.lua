@@ -1,4 +1,4 @@
--- Webhooks of tasks. Loaded in front of prelude.lua, whose end_task makes a delivery due.
+-- Webhooks of tasks. Loaded before dispatch_prelude.lua, whose end_task makes a delivery due.
 --
 -- relay:webhook:{id}             hash  state url receiver account created_ms; from the task's end on event ended_ms mode model
 --                                      task_address task_created_ms error_code error_message (for when the task has expired) tries

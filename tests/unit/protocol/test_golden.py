@@ -36,17 +36,27 @@ MESSAGES: dict[str, BaseModel] = {
     "challenge": session.Challenge(challenge="ab" * 32, expires_in_s=60),
     "session_request": session.SessionRequest(
         node=NODE, challenge="ab" * 32, models=("relay/tiny-chat",), slots=4, version="0.1.0",
-        hardware=session.Hardware(cpu_count=2, memory_bytes=1 << 34, gpus=("NVIDIA H200",)),
+        hardware=session.Hardware(cpu_count=2, memory_bytes=1 << 34, gpus=("NVIDIA H200",), gpu_ids=("GPU-1",)),
+        previous="cd" * 16,
     ),
     "session_grant": session.SessionGrant(
         session="ab" * 16, heartbeat_ms=2000, lease_ms=10000, chain_id=31337, task_registry=NODE,
         broker=session.BrokerCredential(url="redis://u:p@h:1/0", queue=f"node.{NODE}", key_prefix=f"broker:{NODE}:"),
     ),
-    "heartbeat": session.Heartbeat(session="ab" * 16, running=(f"{TASK}#2",), draining=True),
+    "heartbeat": session.Heartbeat(session="ab" * 16, running=(f"{TASK}#2",), answering=(f"{TASK}#2",), draining=True),
     "heartbeat_reply": session.HeartbeatReply(
         cancelled=(f"{TASK}#1",), expected=(f"{TASK}#2",), no_work=session.NoWork.FULL
     ),
     "leave": session.Leave(session="ab" * 16),
+    "network": session.Network(
+        chain_id=31337, task_registry=NODE, node_registry=NODE, admission=session.Admission.LIST_OR_STAKE,
+        stake_wei=10**18, broker="rediss://relay.example.org:6379", models=("m",), now_ms=1_700_000_000_000,
+    ),
+    "standing_request": session.StandingRequest(),
+    "standing": session.Standing(
+        admitted=False, remedy="register it with a stake", condition=session.Condition.SUSPENDED, suspended_ms=30_000,
+        successes=1.5, faults=3, timeouts=2, speeds={"m": session.Speed(tokens_per_second=12.5, first_token_ms=None)},
+    ),
 }  # fmt: skip
 
 

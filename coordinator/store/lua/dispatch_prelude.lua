@@ -1,0 +1,149 @@
+-- From a waiting task to its attempt and back: choosing a node, the Envelope, leases, ends.
+
+-- A node's place in the free lists of its models. Returns its free slots (0 for one that is draining or not alive).
+local function refresh(node)
+  local n = redis.call('HMGET', 'relay:node:' .. node, 'slots', 'models', 'draining')
+  if not n[1] then return 0 end
+  local slots, held = tonumber(n[1]), redis.call('SCARD', 'relay:held:' .. node)
+  local free = allowance(node, slots) - held
+  if n[3] == '1' or not redis.call('ZSCORE', 'relay:nodes', node) then free = 0 end
+  for model in string.gmatch(n[2], '[^\n]+') do
+    if free > 0 then redis.call('ZADD', 'relay:free:' .. model, rank(node, model, held, slots), node)
+    else redis.call('ZREM', 'relay:free:' .. model, node) end
+  end
+  return math.max(free, 0)
+end
+
+-- Celery's message protocol 2, as kombu's Redis transport takes it from a list (CELERY_ON_REDIS.md; a test with a stock worker guards it).
+-- `tag` and `arguments` are JSON.
+local function send(node, name, tag, arguments)
+  local q = cjson.encode
+  local body = '[[' .. arguments .. '],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
+  local queue = 'node.' .. node
+  redis.call('LPUSH', 'broker:' .. node .. ':' .. queue,
+    '{"body":' .. q(body) .. ',"content-encoding":"utf-8","content-type":"application/json","headers":{"lang":"py","task":"' .. name .. '","id":'
+    .. tag .. ',"root_id":' .. tag .. ',"parent_id":null,"group":null,"retries":0,"eta":null,"expires":null,"timelimit":[null,null],"argsrepr":"","kwargsrepr":"","origin":"coordinator","ignore_result":true},"properties":{"correlation_id":'
+    .. tag .. ',"reply_to":"","delivery_mode":2,"delivery_info":{"exchange":"","routing_key":' .. q(queue) .. '},"priority":0,"delivery_tag":' .. tag .. '}}')
+end
+
+local function publish(node, id, number, t)
+  local q = cjson.encode
+  local deadline = math.min(NOW + POLICY.attempt_timeout, tonumber(t.deadline_ms))
+  local envelope = '{"version":1,"task_id":' .. q(id) .. ',"attempt":' .. int(number) .. ',"model":' .. q(t.model) .. ',"endpoint":' .. q(t.endpoint or 'chat/completions')
+    .. ',"task_address":' .. q(t.task_address) .. ',"salt":' .. q(t.salt) .. ',"request_hash":' .. q(t.request_hash)
+    .. ',"request":' .. q(t.request) .. ',"assigned_at_ms":' .. int(NOW) .. ',"deadline_ms":' .. int(deadline) .. '}'
+  send(node, 'relay.run_attempt', q(id .. '#' .. int(number)), envelope)
+end
+
+-- Opens an attempt and its lease. The caller has made sure that the task waits.
+local function open_attempt(id, holder)
+  move(id, 'assigned')
+  local number = redis.call('HINCRBY', task(id), 'attempt', 1)
+  local n = int(number)
+  redis.call('HSET', task(id), 'node', holder, 'assigned_ms', int(NOW), 'attempt_state:' .. n, 'open', 'attempt_node:' .. n, holder)
+  redis.call('SADD', 'relay:held:' .. holder, id .. '#' .. n)
+  redis.call('ZADD', 'relay:leases', int(NOW + POLICY.lease), id .. '#' .. n)
+  return number
+end
+
+local function assign(id, node)
+  local names = {'model', 'endpoint', 'request', 'salt', 'request_hash', 'task_address', 'deadline_ms'}
+  local values, t = redis.call('HMGET', task(id), unpack(names)), {}
+  for i, name in ipairs(names) do t[name] = values[i] end
+  leave_line(id, t.model)
+  local number = open_attempt(id, node)
+  publish(node, id, number, t)
+  refresh(node)
+end
+
+-- Gives a waiting opengpu task to the least loaded free node that has not had it, else puts it into the line. Returns the node or nil.
+local function give(id)
+  local t = redis.call('HMGET', task(id), 'model', 'tried', 'order')
+  local model, tried, chosen = t[1], t[2], nil
+  local free = redis.call('ZRANGE', 'relay:free:' .. model, 0, SCAN - 1)
+  for _, node in ipairs(free) do
+    if not was_tried(tried, node) then chosen = node break end
+  end
+  if not chosen and free[1] and not fresh_node_lives(model, tried) then chosen = free[1] end
+  if chosen then assign(id, chosen) else enter_line(id, model, t[3]) end
+  return chosen
+end
+
+-- Fills a node's free slots from the lines of its models, oldest first.
+local function fill(node)
+  local free, given = refresh(node), 0
+  local models = redis.call('HGET', 'relay:node:' .. node, 'models') or ''
+  while free > 0 do
+    local best
+    for model in string.gmatch(models, '[^\n]+') do
+      local candidate = first_for(node, model)
+      if candidate and (not best or candidate[2] < best[2]) then best = candidate end
+    end
+    if not best then return given end
+    assign(best[1], node)
+    free, given = free - 1, given + 1
+  end
+  return given
+end
+
+local function close_attempt(id, number, holder, state)
+  move_attempt(id, number, state)
+  local attempt = id .. '#' .. int(number)
+  redis.call('SREM', 'relay:held:' .. holder, attempt)
+  redis.call('ZREM', 'relay:leases', attempt)
+end
+
+-- Ends a task: nothing of it is left in lines; it expires by policy, leaves a tombstone, and its record goes to the outbox.
+local function end_task(id, state)
+  local t = redis.call('HMGET', task(id), 'mode', 'model', 'caller', 'tokens_in', 'tokens_out', 'webhook')
+  move(id, state)
+  settle(id, state == 'completed', t[4], t[5], NOW)
+  redis.call('HSET', task(id), 'ended_ms', int(NOW))
+  redis.call('EXPIRE', task(id), RESULT_TTL)
+  redis.call('SET', 'relay:gone:' .. id, '1', 'EX', RESULT_TTL + TOMBSTONE_TTL)
+  redis.call('ZREM', 'relay:deadlines', id)
+  redis.call('SREM', 'relay:open:' .. t[3], id)
+  if t[1] == 'opengpu' then
+    leave_line(id, t[2])
+    redis.call('HSET', 'relay:record:' .. id, 'settlement', 'pending', 'outcome', state)
+    redis.call('ZADD', 'relay:outbox:settle', int(NOW), id)
+  else
+    redis.call('ZREM', 'relay:line-direct', id)
+  end
+  if t[6] then hook_ended(id, state, NOW) end
+  redis.call('PUBLISH', 'relay:ended', id)
+end
+
+local function fail_task(id, code, message, status)
+  redis.call('HSET', task(id), 'error_code', code, 'error_message', message, 'error_status', status)
+  if redis.call('HGET', task(id), 'mode') == 'opengpu' then redis.call('HSET', 'relay:record:' .. id, 'code', code) end
+  end_task(id, 'failed')
+end
+
+-- After an attempt has come to nothing: another try, first in line, or the task's honest end.
+local function try_again(id, holder, counts, code, message, status)
+  if counts then
+    local tries = redis.call('HINCRBY', task(id), 'tries', 1)
+    redis.call('HSET', task(id), 'tried', (redis.call('HGET', task(id), 'tried') or '') .. ' ' .. holder)
+    if tries >= POLICY.max_attempts then return fail_task(id, code, message, status) end
+  end
+  move(id, 'waiting')
+  if redis.call('HGET', task(id), 'mode') == 'opengpu' then give(id)
+  else
+    redis.call('ZADD', 'relay:line-direct', redis.call('HGET', task(id), 'order'), id)
+    redis.call('PUBLISH', 'relay:direct', id)
+  end
+end
+
+-- A lease that ended: the attempt is lost whatever its holder still does.
+local function lose(attempt)
+  local id, number = split(attempt)
+  local holder = redis.call('HGET', task(id), 'attempt_node:' .. int(number))
+  if redis.call('HGET', task(id), 'attempt_state:' .. int(number)) ~= 'open' then
+    redis.call('ZREM', 'relay:leases', attempt)
+    return
+  end
+  close_attempt(id, number, holder, 'lost')
+  try_again(id, holder, true, 'UPSTREAM_ERROR', 'Every node that took the task was lost. Send the request again.', '502')
+  fill(holder)
+end
