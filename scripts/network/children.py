@@ -167,10 +167,15 @@ class Family:
         self._changed = changed
         self._watchers: list[asyncio.Task[None]] = []
         self._layers: list[list[str]] = []
+        self._mortal: set[str] = set()
         self._stopping = False
 
     def pid(self, name: str) -> int:
         return self.children[name].pid
+
+    def let_die(self, name: str) -> None:
+        """From now on that child's death is left alone."""
+        self._mortal.add(name)
 
     async def start(self, *recipes: Recipe) -> None:
         """Starts them all at once, as one layer, and returns when each is ready. Raises StartFailed."""
@@ -185,7 +190,7 @@ class Family:
         while True:
             child = self.children[recipe.name]
             code = await asyncio.shield(child.ended)
-            if self._stopping:
+            if self._stopping or recipe.name in self._mortal:
                 return
             if time.monotonic() - child.started > STEADY_AFTER:
                 backoff = FIRST_BACKOFF
