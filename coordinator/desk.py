@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from coordinator.api.nodes import NodeRefused
-from coordinator.dispatch.admission import Admission
+from coordinator.dispatch.admission import Admission, Refused
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.ports import Space
 from coordinator.lifecycle.reports import Reports
@@ -28,18 +28,18 @@ class Desk:
 
     async def challenge(self, node: str) -> wire.Challenge:
         """Refused before anything is stored: a stranger can't fill the store with challenges."""
-        self._admit(node)
+        await self._admit(node)
         return wire.Challenge(
             challenge=await self._nodes.challenge(node), expires_in_s=round(CHALLENGE_LIFE.total_seconds())
         )
 
     async def first_use(self, node: str, nonce: str) -> bool:
         """Whoever was taken off the list since its sign-in is cut off here, at the next heartbeat."""
-        self._admit(node)
+        await self._admit(node)
         return await self._nodes.first_use(node, nonce)
 
     async def sign_in(self, request: wire.SessionRequest) -> wire.SessionGrant:
-        self._admit(request.node)
+        await self._admit(request.node)
         if any("\n" in model or not model.isprintable() for model in request.models):
             raise NodeRefused(422, "MALFORMED", "models: a name holds a character that can't be printed")
         space = await self._space.current()
@@ -77,9 +77,10 @@ class Desk:
         await self._users.revoke(node)
         log.info("node_left", node=node)
 
-    def _admit(self, node: str) -> None:
-        if not self._admission.allows(node):
-            raise NodeRefused(401, "NOT_ADMITTED", "The coordinator's operator has not admitted this node's address.")
+    async def _admit(self, node: str) -> None:
+        verdict = await self._admission.check(node)
+        if isinstance(verdict, Refused):
+            raise NodeRefused(401, "NOT_ADMITTED", verdict.remedy)
 
 
 def _ended(ended: SessionEnded) -> NodeRefused:

@@ -1,34 +1,85 @@
-"""Which node keys may sign in."""
+"""Which node keys may sign in, and what the owner of one that may not can do about it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import structlog
 from eth_utils.address import is_hex_address, to_checksum_address
 
+from coordinator.protocol.session import Admission as Rule
+
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """May sign in, and work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """`remedy`: whole sentences for the node's operator: what is wrong, and what to do."""
+
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsStake:
+    """Admitted while the chain, as mirrored in the store, has at least so much staked for the node, in wei."""
+
+    wei: int
+
+
 class Admission(Protocol):
-    def allows(self, node: str) -> bool: ...
+    """`check` decides. `at_once` is for heartbeats: what needs no store is decided, and what does is left to the
+    heartbeat's own script, so that a heartbeat is one round trip; a node refused there is told what `check` says.
+    """
+
+    @property
+    def rule(self) -> Rule: ...
+
+    @property
+    def stake_wei(self) -> int | None:
+        """The least stake that the operator asks for; None where stakes don't count."""
+
+    def at_once(self, node: str) -> Admitted | Refused | NeedsStake: ...
+
+    async def check(self, node: str) -> Admitted | Refused:
+        """Raises StoreUnavailable."""
 
 
 class EveryKey:
     """An open network: whoever signs a challenge may work."""
 
-    def allows(self, node: str) -> bool:
-        return True
+    rule, stake_wei = Rule.OPEN, None
+
+    def at_once(self, node: str) -> Admitted:
+        return Admitted()
+
+    async def check(self, node: str) -> Admitted:
+        return Admitted()
 
 
 class AllowFile:
     """One address a line, `#` starts a comment. Read again when it changes, so that no restart is needed."""
 
+    rule, stake_wei = Rule.LIST, None
+
     def __init__(self, path: Path) -> None:
         self._path, self._read_at, self._nodes = path, 0, frozenset[str]()
 
-    def allows(self, node: str) -> bool:
+    def at_once(self, node: str) -> Admitted | Refused:
+        if self.lists(node):
+            return Admitted()
+        return Refused(f"The coordinator's operator has not admitted this node. Ask for {node} to be put on the list.")
+
+    async def check(self, node: str) -> Admitted | Refused:
+        return self.at_once(node)
+
+    def lists(self, node: str) -> bool:
         """False for everybody while the file is missing: a lost list must not open the network."""
         try:
             changed = self._path.stat().st_mtime_ns

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from coordinator.api.front_door import FrontDoor
 from coordinator.api.nodes import node_routes
 from coordinator.desk import Desk
+from coordinator.dispatch.admission import Admitted, Refused
 from coordinator.lifecycle.policy import Pay, Policy
 from coordinator.lifecycle.reports import Reports
 from coordinator.protocol import hashing, session, signing
@@ -43,8 +44,13 @@ class Users:
 
 
 class OneKey:
-    def allows(self, node: str) -> bool:
-        return node == address(KEY)
+    rule, stake_wei = session.Admission.LIST, None
+
+    def at_once(self, node: str) -> Admitted | Refused:
+        return Admitted() if node == address(KEY) else Refused("Ask the operator.")
+
+    async def check(self, node: str) -> Admitted | Refused:
+        return self.at_once(node)
 
 
 class Client:
