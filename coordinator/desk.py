@@ -6,6 +6,7 @@ import structlog
 
 from coordinator.api.nodes import NodeRefused
 from coordinator.dispatch.admission import Admission, Refused
+from coordinator.facts import Facts
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.ports import Space
 from coordinator.lifecycle.reports import Reports
@@ -21,10 +22,27 @@ class Desk:
     """Implements `coordinator.api.nodes.NodeDesk`."""
 
     def __init__(
-        self, nodes: NodeStore, users: BrokerUsers, admission: Admission, reports: Reports, space: Space, policy: Policy
+        self,
+        nodes: NodeStore,
+        users: BrokerUsers,
+        admission: Admission,
+        reports: Reports,
+        space: Space,
+        facts: Facts,
+        policy: Policy,
     ) -> None:
         self._nodes, self._users, self._admission = nodes, users, admission
-        self._reports, self._space, self._policy = reports, space, policy
+        self._reports, self._space, self._facts, self._policy = reports, space, facts, policy
+
+    async def network(self) -> wire.Network:
+        return await self._facts.network()
+
+    async def standing(self, node: str) -> wire.Standing:
+        """For strangers as well: whoever may not sign in is told why, and what to do about it."""
+        verdict, standing = await self._admission.check(node), await self._nodes.standing(node)
+        if isinstance(verdict, Refused):
+            return standing.model_copy(update={"admitted": False, "remedy": verdict.remedy})
+        return standing
 
     async def challenge(self, node: str) -> wire.Challenge:
         """Refused before anything is stored: a stranger can't fill the store with challenges."""

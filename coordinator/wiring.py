@@ -23,6 +23,7 @@ from coordinator.catalogue import Catalogue
 from coordinator.desk import Desk
 from coordinator.dispatch.admission import Admission, AllowFile, EveryKey
 from coordinator.dispatch.sweeper import Sweeper
+from coordinator.facts import Facts
 from coordinator.lifecycle.flow import Relay
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.reports import Reports
@@ -65,13 +66,17 @@ def build_api(settings: Settings) -> ASGIApp:
     scripts, signals, space = Scripts(redis, policy), Signals(redis), SpaceReader(redis)
     tasks, nodes = TaskStore(redis, scripts, policy), NodeStore(redis, scripts)
     upstreams = UpstreamPool(catalogue.upstreams, unsupported)
-    relay = Relay(tasks, signals, nodes, space, [model.name for model in catalogue.offers("opengpu")])
+    models = [model.name for model in catalogue.offers("opengpu")]
+    relay = Relay(tasks, signals, nodes, space, models)
+    users = BrokerUsers(redis, settings.node_redis or broker_address(settings.redis_url), tls=_tls(settings))
+    admission = _admission(settings)
     desk = Desk(
         nodes,
-        BrokerUsers(redis, settings.node_redis or broker_address(settings.redis_url), tls=_tls(settings)),
-        _admission(settings),
+        users,
+        admission,
         Reports(tasks, space, settings.pay),
         space,
+        Facts(space, admission, users.where, models),
         policy,
     )
     renew_every = min(policy.lease / 3, _DIRECT_LOOK)

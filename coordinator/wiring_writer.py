@@ -33,5 +33,5 @@ def build_chain_writer(settings: Settings) -> ChainWriter:
             batch_wait=timedelta(milliseconds=settings.batch_wait_ms),
             sending=SendingPolicy(batch_size=settings.batch_size),
         ),
-        publish=partial(space_store.publish, redis),
+        publish=partial(space_store.publish, redis, node_registry=settings.node_registry),
     )

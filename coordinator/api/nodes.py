@@ -1,4 +1,7 @@
-"""What nodes call: challenge, session, heartbeat, reports, leave. All but the first are signed over their raw bytes."""
+"""What nodes call: network, challenge, session, heartbeat, reports, leave, standing.
+
+All but the first two are signed over their raw bytes (`protocol/signing.py`).
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,8 @@ class _Refused(BaseModel):
 class NodeDesk(Protocol):
     """Behind the routes. Raises NodeRefused and StoreUnavailable."""
 
+    async def network(self) -> wire.Network: ...
+    async def standing(self, node: str) -> wire.Standing: ...
     async def challenge(self, node: str) -> wire.Challenge: ...
     async def first_use(self, node: str, nonce: str) -> bool: ...
     async def sign_in(self, request: wire.SessionRequest) -> wire.SessionGrant: ...
@@ -68,6 +73,15 @@ class Call:
 
 def node_routes(desk: NodeDesk) -> dict[tuple[str, str], Handler]:
     """Handlers by method and path, for the front door: a Report is on the hot path. Not in the public document."""
+
+    async def network(request: Request) -> BaseModel:
+        return await desk.network()
+
+    async def standing(request: Request) -> BaseModel:
+        # no nonce to remember: it changes nothing, and strangers may ask as well
+        call = _proved(request, await _body(request, _MAX_BYTES))
+        _parse(wire.StandingRequest, call.body)
+        return await desk.standing(call.node)
 
     async def challenge(request: Request) -> BaseModel:
         asked = _parse(wire.ChallengeRequest, await _body(request, _MAX_BYTES))
@@ -99,8 +113,10 @@ def node_routes(desk: NodeDesk) -> dict[tuple[str, str], Handler]:
         wire.HEARTBEAT_PATH: heartbeat,
         wire.REPORT_PATH: report,
         wire.LEAVE_PATH: leave,
+        wire.STANDING_PATH: standing,
     }
-    return {("POST", path): _answering(handler) for path, handler in handlers.items()}
+    posts = {("POST", path): _answering(handler) for path, handler in handlers.items()}
+    return {**posts, ("GET", wire.NETWORK_PATH): _answering(network)}
 
 
 def _answering(handler: Callable[[Request], Awaitable[BaseModel]]) -> Handler:

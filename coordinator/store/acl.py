@@ -27,6 +27,11 @@ class BrokerUsers:
     def __init__(self, redis: Redis, address: str, *, tls: bool = False) -> None:
         self._redis, self._address, self._scheme = redis, address, "rediss" if tls else "redis"
 
+    @property
+    def where(self) -> str:
+        """Scheme, host and port, without a credential."""
+        return f"{self._scheme}://{self._address}"
+
     async def grant(self, node: str) -> BrokerCredential:
         """A new password, and an end to every connection made with an old one."""
         password, name, prefix, queue = secrets.token_hex(24), f"node-{node}", key_prefix(node), queue_name(node)

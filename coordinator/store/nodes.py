@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from coordinator.protocol.session import HeartbeatReply, NoWork, SessionRequest
+from coordinator.protocol.session import HeartbeatReply, NoWork, SessionRequest, Standing
 from coordinator.protocol.signing import NONCE_MEMORY_MS
 from coordinator.store.scripts import Scripts, unavailable
 
@@ -84,6 +84,12 @@ class NodeStore:
     async def leave(self, node: str, session: str) -> None:
         """Raises SessionEnded."""
         _check_session(await self._scripts.call("leave", node, session))
+
+    async def standing(self, node: str) -> Standing:
+        """Of a node that may sign in."""
+        with unavailable():
+            alive = await self._redis.zscore("relay:nodes", node)
+        return Standing(admitted=True, signed_in=alive is not None)
 
     async def serving(self, models: list[str]) -> set[str]:
         """Those of `models` that a live node serves now."""

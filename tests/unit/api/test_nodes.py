@@ -15,6 +15,7 @@ from coordinator.api.front_door import FrontDoor
 from coordinator.api.nodes import node_routes
 from coordinator.desk import Desk
 from coordinator.dispatch.admission import Admitted, Refused
+from coordinator.facts import Facts
 from coordinator.lifecycle.policy import Pay, Policy
 from coordinator.lifecycle.reports import Reports
 from coordinator.protocol import hashing, session, signing
@@ -87,8 +88,9 @@ class Client:
 async def client() -> AsyncIterator[Client]:
     redis = FakeAsyncRedis(server=FakeServer())
     network, space = Network(redis), SpaceReader(redis)
-    await publish(redis, SPACE)
-    desk = Desk(network.nodes, Users(), OneKey(), Reports(network.tasks, space, Pay()), space, Policy())  # type: ignore[arg-type]
+    await publish(redis, SPACE, node_registry="0x" + "44" * 20)
+    facts = Facts(space, OneKey(), "redis://c:6379", (MODEL,))
+    desk = Desk(network.nodes, Users(), OneKey(), Reports(network.tasks, space, Pay()), space, facts, Policy())  # type: ignore[arg-type]
     app = FrontDoor(FastAPI(), node_routes(desk))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://c") as http:
         yield Client(network, http)
@@ -119,6 +121,27 @@ async def test_a_node_signs_in_works_and_is_believed(client: Client) -> None:
     assert (view.status, view.answer) == ("completed", ANSWER.encode())
     again = await client.post(session.REPORT_PATH, answered(envelope))
     assert again.json() == {"accepted": False, "refusal": "DUPLICATE"}
+
+
+async def test_anybody_may_ask_what_network_this_is(client: Client) -> None:
+    reply = await client.http.get(session.NETWORK_PATH)
+    network = session.Network.model_validate_json(reply.content)
+    assert (network.chain_id, network.task_registry, network.models) == (31337, SPACE.task_registry, (MODEL,))
+    assert (network.node_registry, network.admission, network.broker) == ("0x" + "44" * 20, "list", "redis://c:6379")
+
+
+async def test_a_node_and_a_stranger_are_told_where_they_stand(client: Client) -> None:
+    async def standing(key: PrivateKey) -> session.Standing:
+        reply = await client.post(session.STANDING_PATH, session.StandingRequest(), key=key)
+        return session.Standing.model_validate_json(reply.content)
+
+    assert (await standing(KEY)).admitted
+    assert not (await standing(KEY)).signed_in
+    await client.sign_in()
+    assert (await standing(KEY)).signed_in
+    stranger = await standing(OTHER)
+    assert not stranger.admitted
+    assert stranger.remedy == "Ask the operator."
 
 
 async def test_a_stranger_gets_no_challenge(client: Client) -> None:
