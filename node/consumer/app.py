@@ -7,6 +7,7 @@ ms as it is set here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
@@ -15,10 +16,17 @@ from kombu import Connection, Queue
 from coordinator.protocol.envelope import BEAT, RUN_ATTEMPT
 from coordinator.protocol.session import BrokerCredential
 
-# kombu finds a half-open broker connection within about one second plus twice this many seconds.
-_HEALTH_CHECK_SECONDS = 10
-_SOCKET_TIMEOUT_SECONDS = 10
-_CONNECT_TIMEOUT_SECONDS = 5
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds. kombu finds a half-open broker connection within about one second plus twice `health_check`."""
+
+    connect: float = 5
+    answer: float = 10
+    health_check: float = 10
+
+
+PATIENT = Patience()
 
 
 class _OneTry(Connection):  # type: ignore[misc, unused-ignore]
@@ -29,7 +37,12 @@ class _OneTry(Connection):  # type: ignore[misc, unused-ignore]
         return self.connection
 
 
-def celery_app(credential: BrokerCredential, deliver: Callable[[Any], None], beat: Callable[[], None]) -> Celery:
+def celery_app(
+    credential: BrokerCredential,
+    deliver: Callable[[Any], None],
+    beat: Callable[[], None],
+    patience: Patience = PATIENT,
+) -> Celery:
     """An application whose one task hands its argument, an Envelope as a dict, to `deliver`; another asks to `beat`.
 
     Both are called in the worker's thread, and must neither block nor raise.
@@ -57,10 +70,10 @@ def celery_app(credential: BrokerCredential, deliver: Callable[[Any], None], bea
             "ack_emulation": False,
             "priority_steps": [0],
             "queue_order_strategy": "priority",
-            "socket_timeout": _SOCKET_TIMEOUT_SECONDS,
-            "socket_connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+            "socket_timeout": patience.answer,
+            "socket_connect_timeout": patience.connect,
             "socket_keepalive": True,
-            "health_check_interval": _HEALTH_CHECK_SECONDS,
+            "health_check_interval": patience.health_check,
         },
     )
 

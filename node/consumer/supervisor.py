@@ -1,4 +1,6 @@
-"""Keeps one consumer alive on the credential of the current session, and notices when it is deaf.
+"""Keeps one consumer alive on the credential of the current session, and notices when it is stuck or deaf.
+
+Stuck means: its thread has not gone round for longer than any wait for the broker takes. Another one takes its place.
 
 Deaf means: the coordinator's heartbeats name attempts that this node was given and never saw, and nothing else comes
 either. The cure is a new session, which brings a new credential and a new worker; nothing in flight is disturbed by it.
@@ -27,9 +29,14 @@ _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 2.0
 # A worker that consumed this long was a good one: the next trouble is a new trouble.
 _GOOD_LIFE_SECONDS = 5.0
+# Connecting to a broker that hangs takes a thread up to 15 s (node.consumer.app), and then ends it.
+_STUCK_SECONDS = 20.0
+_LOOK_SECONDS = 1.0
 
 
 class Worker(Protocol):
+    @property
+    def silent_for(self) -> float: ...
     def stop(self) -> None: ...
 
 
@@ -47,7 +54,7 @@ StartWorker = Callable[[BrokerCredential, WorkerEvents], Worker]
 
 class Supervisor:
     """`deliver` takes what came out of the queue; `renew` asks for a new session; `hand_back` gives an attempt up;
-    `beat` asks for a heartbeat, because the coordinator does.
+    `beat` asks for a heartbeat, because the coordinator does. `stuck_after`: seconds of a thread's silence.
     """
 
     def __init__(
@@ -57,17 +64,20 @@ class Supervisor:
         renew: Callable[[str], None],
         hand_back: Callable[[AttemptId], None],
         beat: Callable[[], None],
+        stuck_after: float = _STUCK_SECONDS,
     ) -> None:
         self._start_worker = start_worker
         self._deliver = deliver
         self._renew = renew
         self._hand_back = hand_back
         self._beat = beat
+        self._stuck_after = stuck_after
         self._worker: Worker | None = None
         self._generation = 0
         self._pause = 0.0
         self._ready_at: float | None = None
         self._next_try: asyncio.TimerHandle | None = None
+        self._next_look: asyncio.TimerHandle | None = None
         self._taken = 0
         self._missing: dict[AttemptId, _Missing] = {}
         self.ready = asyncio.Event()
@@ -81,9 +91,9 @@ class Supervisor:
         """Ends the consumer and all restarting."""
         self._generation += 1
         self.ready.clear()
-        if self._next_try is not None:
-            self._next_try.cancel()
-            self._next_try = None
+        for timer in (self._next_try, self._next_look):
+            if timer is not None:
+                timer.cancel()
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
@@ -118,6 +128,18 @@ class Supervisor:
             ended=lambda ending: self._on_ended(generation, credential, ending),
         )
         self._worker = self._start_worker(credential, events)
+        self._look(credential)
+
+    def _look(self, credential: BrokerCredential) -> None:
+        """Whether the worker's thread still goes round, from now on."""
+        if self._next_look is not None:
+            self._next_look.cancel()
+        if self._worker is not None and self._worker.silent_for > self._stuck_after:
+            log.warning("the consumer is stuck: another one takes its place")
+            self.serve(credential)
+        elif self._worker is not None:
+            pause = min(_LOOK_SECONDS, self._stuck_after / 4)
+            self._next_look = asyncio.get_running_loop().call_later(pause, self._look, credential)
 
     def _take(self, message: Any) -> None:
         self._taken += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +19,11 @@ from kombu.asynchronous import set_event_loop
 from kombu.transport import redis as redis_transport
 
 from coordinator.protocol.session import BrokerCredential
-from node.consumer.app import celery_app
+from node.consumer.app import PATIENT, Patience, celery_app
 
 # Starting one is quick, but two at once would share kombu's one global event loop.
 _STARTING = threading.Lock()
+_SIGN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +47,23 @@ class WorkerEvents:
 class CeleryWorker:
     """Consumes from construction on until `stop`, or until the broker gives trouble."""
 
-    def __init__(self, credential: BrokerCredential, events: WorkerEvents, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        credential: BrokerCredential,
+        events: WorkerEvents,
+        loop: asyncio.AbstractEventLoop,
+        patience: Patience = PATIENT,
+    ) -> None:
         self._loop = loop
         self._events = events
         self._controller: WorkController | None = None
         self._stopping = False
+        self._last_sign = time.monotonic()
         self._app = celery_app(
-            credential, lambda envelope: self._tell(events.envelope, envelope), lambda: self._tell(events.beat)
+            credential,
+            lambda envelope: self._tell(events.envelope, envelope),
+            lambda: self._tell(events.beat),
+            patience,
         )
         self._thread = threading.Thread(target=self._run, name="celery", daemon=True)
         self._thread.start()
@@ -65,6 +77,19 @@ class CeleryWorker:
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since the thread was last seen to go round; connecting keeps it silent too."""
+        return time.monotonic() - self._last_sign
+
+    def between_messages(self, call: Callable[[], object]) -> None:
+        """Has the worker's thread call it once, the next time it goes round; it should not take long."""
+        if self._controller is not None:
+            self._controller.hub.call_soon(call)
+
+    def _sign(self) -> None:
+        self._last_sign = time.monotonic()
 
     def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -108,8 +133,11 @@ class CeleryWorker:
         )
 
     def _ready(self) -> None:
-        if self._stopping and self._controller is not None:
-            self._controller.consumer.blueprint.state = bootsteps.CLOSE
+        if self._controller is not None:
+            self._sign()
+            self._controller.hub.call_repeatedly(_SIGN_SECONDS, self._sign)
+            if self._stopping:
+                self._controller.consumer.blueprint.state = bootsteps.CLOSE
         self._tell(self._events.ready)
 
 

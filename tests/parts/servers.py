@@ -49,6 +49,11 @@ class Server:
                 raise RuntimeError(f"it did not start: {self.log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.01)
 
+    def tell(self, number: signal.Signals) -> None:
+        """SIGSTOP lets it hang, SIGCONT go on."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
     def kill(self) -> None:
         self._end(signal.SIGKILL)
 

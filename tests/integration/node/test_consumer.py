@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -11,29 +13,36 @@ import pytest
 
 from coordinator.protocol.envelope import BEAT
 from coordinator.protocol.ids import AttemptId
+from coordinator.protocol.session import BrokerCredential
+from node.consumer.app import PATIENT, Patience
 from node.consumer.supervisor import Supervisor
 from node.consumer.worker import CeleryWorker
 from tests.fakes.coordinator_http import celery_message, envelope, until
 from tests.integration.node.conftest import Broker
+from tests.parts.wire import Wire
 
 
 class Consumer:
-    """A supervisor whose sessions are renewed from the broker's own desk."""
+    """A supervisor whose sessions are renewed from the broker's own desk. `through`: the address to reach it by."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(
+        self, broker: Broker, through: str = "", patience: Patience = PATIENT, stuck_after: float = 20.0
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.broker = broker
+        self._through = through or broker.server.address
         self.taken: list[Any] = []
         self.renewals: list[str] = []
         self.handed_back: list[AttemptId] = []
         self.workers: list[CeleryWorker] = []
         self.beats: list[bool] = []
         self.supervisor = Supervisor(
-            lambda credential, events: self.keep(CeleryWorker(credential, events, loop)),
+            lambda credential, events: self.keep(CeleryWorker(credential, events, loop, patience)),
             self.taken.append,
             self.renew,
             self.handed_back.append,
             lambda: self.beats.append(True),
+            stuck_after,
         )
 
     def keep(self, worker: CeleryWorker) -> CeleryWorker:
@@ -42,10 +51,15 @@ class Consumer:
 
     def renew(self, reason: str) -> None:
         self.renewals.append(reason)
-        self.supervisor.serve(self.broker.grant())
+        self.supervisor.serve(self.grant())
+
+    def grant(self) -> BrokerCredential:
+        credential = self.broker.grant()
+        url = credential.url.replace(self.broker.server.address, self._through)
+        return credential.model_copy(update={"url": url})
 
     async def serve(self) -> None:
-        self.supervisor.serve(self.broker.grant())
+        self.supervisor.serve(self.grant())
         await asyncio.wait_for(self.supervisor.ready.wait(), 10)
 
     async def takes_another(self) -> None:
@@ -53,14 +67,17 @@ class Consumer:
         self.broker.put(given)
         await until(lambda: given.model_dump() in self.taken)
 
+    async def ends(self) -> None:
+        self.supervisor.stop()
+        await until(lambda: not any(worker.alive for worker in self.workers))
+
 
 @pytest.fixture
 async def consumer(broker: Broker) -> AsyncIterator[Consumer]:
     made = Consumer(broker)
     await made.serve()
     yield made
-    made.supervisor.stop()
-    await until(lambda: not any(worker.alive for worker in made.workers))
+    await made.ends()
 
 
 @pytest.mark.parametrize("base64_body", [False, True])
@@ -177,6 +194,74 @@ async def test_connections_cut_by_the_server(consumer: Consumer, broker: Broker)
         broker.cut()
         await consumer.takes_another()
     assert not consumer.renewals
+
+
+async def test_redis_hangs_for_a_while(consumer: Consumer, broker: Broker) -> None:
+    broker.put(waiting := envelope())
+    await until(lambda: waiting.model_dump() in consumer.taken)
+    broker.server.tell(signal.SIGSTOP)
+    await asyncio.sleep(3)  # as long as it hangs: over several pops, each due within a second
+    broker.server.tell(signal.SIGCONT)
+    await consumer.takes_another()
+    assert not consumer.renewals
+
+
+async def test_redis_hangs_for_longer_than_the_consumer_waits(broker: Broker) -> None:
+    consumer = Consumer(broker, patience=Patience(connect=0.3, answer=0.3, health_check=0.3))
+    await consumer.serve()
+    broker.server.tell(signal.SIGSTOP)
+    await until(lambda: not consumer.supervisor.ready.is_set())
+    await until(lambda: len(consumer.workers) > 3)  # it tries on
+    broker.server.tell(signal.SIGCONT)
+    await consumer.takes_another()
+    assert not consumer.renewals
+    await consumer.ends()
+
+
+async def test_a_connection_that_died_without_a_word(broker: Broker) -> None:
+    """As when a router forgets it: the server is well, new connections work, and nothing comes by the old one."""
+    async with Wire(broker.server.redis.port) as wire:
+        consumer = Consumer(broker, wire.address, Patience(health_check=0.5))
+        await consumer.serve()
+        await consumer.takes_another()
+        wire.forget()
+        broker.put(envelope())  # what Redis hands to the pop that still waits is lost: a lease's business
+        await until(lambda: broker.server.command_line("EXISTS", broker.key) == b":0\r\n")
+        await consumer.takes_another()
+        assert not consumer.renewals
+        await consumer.ends()
+
+
+async def test_a_stuck_thread_is_replaced(broker: Broker) -> None:
+    """The broker is well, the connection too, and the thread that should read it doesn't."""
+    consumer = Consumer(broker, stuck_after=1.5)
+    await consumer.serve()
+    release = threading.Event()
+    consumer.workers[0].between_messages(release.wait)
+    await consumer.takes_another()
+    assert len(consumer.workers) == 2
+    assert not consumer.renewals
+    assert consumer.workers[0].alive
+    release.set()
+    await until(lambda: not consumer.workers[0].alive)
+    await consumer.takes_another()
+    await consumer.ends()
+
+
+async def test_a_deaf_consumer_gets_a_new_session_by_the_coordinators_word(consumer: Consumer, broker: Broker) -> None:
+    """It goes round and is connected, but somebody else takes what is its own; then its Envelopes are handed back."""
+    stolen, later = envelope(), envelope()
+    for _ in range(3):
+        consumer.supervisor.note_missing([stolen.attempt_id])
+    assert len(consumer.renewals) == 1
+    await consumer.takes_another()
+    consumer.supervisor.note_missing([stolen.attempt_id, later.attempt_id])
+    broker.put(later)
+    await until(lambda: later.model_dump() in consumer.taken)
+    for _ in range(2):
+        consumer.supervisor.note_missing([stolen.attempt_id])
+    assert consumer.handed_back == [stolen.attempt_id]
+    assert len(consumer.renewals) == 1
 
 
 async def test_a_user_that_is_gone_means_a_new_session(consumer: Consumer, broker: Broker) -> None:

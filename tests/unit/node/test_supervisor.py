@@ -26,13 +26,14 @@ class FakeWorker:
         self.credential = given
         self.events = events
         self.stopped = False
+        self.silent_for = 0.0
 
     def stop(self) -> None:
         self.stopped = True
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, stuck_after: float = 60.0) -> None:
         self.workers: list[FakeWorker] = []
         self.renewals: list[str] = []
         self.handed_back: list[AttemptId] = []
@@ -44,6 +45,7 @@ class Bench:
             self.renewals.append,
             self.handed_back.append,
             lambda: self.beats.append(True),
+            stuck_after,
         )
 
     def start(self, given: BrokerCredential, events: WorkerEvents) -> FakeWorker:
@@ -95,6 +97,30 @@ async def test_trouble_without_end_is_met_ever_more_slowly(bench: Bench) -> None
         bench.workers[-1].events.ended(LOST)
         await until(lambda number=number: len(bench.workers) == number + 1)  # type: ignore[misc]
     assert loop.time() - began > 0.5  # 0 + 0.2 + 0.4
+
+
+async def test_a_worker_whose_thread_is_stuck_is_replaced_on_the_same_credential() -> None:
+    bench = Bench(stuck_after=0.04)
+    bench.supervisor.serve(credential())
+    bench.workers[0].events.ready()
+    bench.workers[0].silent_for = 1.0
+    await until(lambda: len(bench.workers) == 2)
+    assert [worker.stopped for worker in bench.workers] == [True, False]
+    assert bench.workers[1].credential == credential()
+    assert not bench.supervisor.ready.is_set()
+    bench.workers[0].events.ended(REFUSED)  # when it comes to itself after all
+    bench.workers[0].events.envelope("late")
+    assert (len(bench.workers), bench.renewals, bench.delivered) == (2, [], ["late"])
+    bench.supervisor.stop()
+
+
+async def test_nobody_looks_after_a_worker_that_has_ended() -> None:
+    bench = Bench(stuck_after=0.04)
+    bench.supervisor.serve(credential())
+    bench.workers[0].silent_for = 1.0
+    bench.supervisor.stop()
+    await asyncio.sleep(0.05)
+    assert len(bench.workers) == 1
 
 
 async def test_nothing_starts_after_stop(bench: Bench) -> None:
