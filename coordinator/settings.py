@@ -71,7 +71,13 @@ class Settings(BaseSettings):
     batch_wait_ms: int = Field(200, ge=0, description="how long a transaction waits for company")
 
     node_allow_file: Path | None = Field(
-        None, description="addresses of the nodes that may sign in; absent: every key may"
+        None, description="addresses of the nodes that may sign in; absent, and no stake asked for: every key may"
+    )
+    node_stake_wei: int | None = Field(
+        None, ge=0, description="nodes with so much staked on chain may sign in; absent: stakes don't count"
+    )
+    node_registry_block: int = Field(
+        0, ge=0, description="block of the NodeRegistry's deployment: no earlier one is searched for stakes"
     )
     lease_seconds: float = Field(10, gt=0)
     heartbeat_seconds: float = Field(2, gt=0)

@@ -21,7 +21,7 @@ from coordinator.api.nodes import node_routes
 from coordinator.api.webhooks import Webhooks
 from coordinator.catalogue import Catalogue
 from coordinator.desk import Desk
-from coordinator.dispatch.admission import Admission, AllowFile, EveryKey
+from coordinator.dispatch.admission import Admission, AllowFile, ByStake, EveryKey
 from coordinator.dispatch.sweeper import Sweeper
 from coordinator.facts import Facts
 from coordinator.lifecycle.flow import Relay
@@ -40,6 +40,7 @@ from coordinator.store.nodes import NodeStore
 from coordinator.store.scripts import Scripts
 from coordinator.store.signals import Signals
 from coordinator.store.space import SpaceReader
+from coordinator.store.stakes import Stakes
 from coordinator.store.tasks import TaskStore
 from coordinator.store.webhooks import WebhookStore
 from coordinator.upstream.pool import UpstreamPool
@@ -69,7 +70,7 @@ def build_api(settings: Settings) -> ASGIApp:
     models = [model.name for model in catalogue.offers("opengpu")]
     relay = Relay(tasks, signals, nodes, space, models)
     users = BrokerUsers(redis, settings.node_redis or broker_address(settings.redis_url), tls=_tls(settings))
-    admission = _admission(settings)
+    admission = _admission(settings, Stakes(redis))
     desk = Desk(
         nodes,
         users,
@@ -135,8 +136,11 @@ def _hold_for(policy: Policy, catalogue: Catalogue) -> timedelta:
     return max([policy.task_timeout, *waits])
 
 
-def _admission(settings: Settings) -> Admission:
-    return AllowFile(settings.node_allow_file) if settings.node_allow_file else EveryKey()
+def _admission(settings: Settings, stakes: Stakes) -> Admission:
+    listed = AllowFile(settings.node_allow_file) if settings.node_allow_file else None
+    if settings.node_stake_wei is not None:
+        return ByStake(settings.node_stake_wei, stakes, listed)
+    return listed or EveryKey()
 
 
 def _tls(settings: Settings) -> bool:

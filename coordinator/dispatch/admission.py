@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -9,6 +10,8 @@ from typing import Protocol
 import structlog
 from eth_utils.address import is_hex_address, to_checksum_address
 
+from coordinator.lifecycle.stake import Seen, Stake
+from coordinator.protocol.amounts import coins
 from coordinator.protocol.session import Admission as Rule
 
 log = structlog.get_logger(__name__)
@@ -99,3 +102,67 @@ class AllowFile:
             else:
                 log.error("allow_file_line_ignored", path=str(self._path), remedy="0x and 40 hexadecimal digits a line")
         return frozenset(nodes)
+
+
+class StakeBook(Protocol):
+    """Where the chain writer leaves what it has read."""
+
+    async def look_up(self, node: str) -> tuple[Seen | None, Stake | None]: ...
+
+
+class ByStake:
+    """Nodes registered on chain with at least `stake_wei`, and those on the operator's list where there is one."""
+
+    def __init__(self, stake_wei: int, stakes: StakeBook, listed: AllowFile | None = None) -> None:
+        self.stake_wei: int | None = stake_wei
+        self._least, self._stakes, self._listed = stake_wei, stakes, listed
+
+    @property
+    def rule(self) -> Rule:
+        return Rule.LIST_OR_STAKE if self._listed else Rule.STAKE
+
+    def at_once(self, node: str) -> Admitted | NeedsStake:
+        return Admitted() if self._listed and self._listed.lists(node) else NeedsStake(self._least)
+
+    async def check(self, node: str) -> Admitted | Refused:
+        if isinstance(self.at_once(node), Admitted):
+            return Admitted()
+        seen, stake = await self._stakes.look_up(node)
+        if seen is None:
+            return Refused(
+                "The coordinator has not read the chain's stakes yet: its chain writer must run. Wait for it."
+            )
+        least = max(self._least, seen.registry.min_stake_wei)
+        if stake is not None and stake.suffices(least):
+            return Admitted()
+        why = _shortfall(stake, least)
+        listed = " Or ask the coordinator's operator to put it on the list." if self._listed else ""
+        return Refused(
+            f"{why} (Node {node}, registry {seen.registry.address} on chain {seen.registry.chain_id}.){listed}"
+        )
+
+
+def _shortfall(stake: Stake | None, least: int) -> str:
+    """What is wrong and what its provider does about it; of a stake that doesn't suffice."""
+    register = f"python -m node register --provider-key FILE --stake-wei {least}"
+    if stake is None:
+        return f"The node is not registered on chain. Its provider stakes {coins(least)} for it: run {register}."
+    if stake.unbonds_at:
+        left = max(stake.unbonds_at - time.time(), 0)
+        wait = f"in {_hours(left)}" if left else "now"
+        return (
+            f"The node's stake of {coins(stake.wei)} is being withdrawn, so it may not work. To come back: "
+            f"run python -m node withdraw --provider-key FILE, which is possible {wait}, then {register}."
+        )
+    if stake.wei == 0:
+        return f"The node has no stake any more. Its provider registers it again: run {register}."
+    missing = least - stake.wei
+    return (
+        f"The node is registered, but {coins(stake.wei)} of {coins(least)} is staked: "
+        f"run python -m node add-stake --provider-key FILE --stake-wei {missing}."
+    )
+
+
+def _hours(seconds: float) -> str:
+    minutes = -(-seconds // 60)
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"

@@ -20,7 +20,7 @@ from coordinator.lifecycle.policy import Policy
 
 _FOLDER = Path(__file__).with_name("lua")
 # In this order: each uses those before it.
-_PRELUDES = ("prelude", "money_prelude", "webhook_prelude", "standing_prelude", "line_prelude", "dispatch_prelude")
+_PRELUDES = tuple(f"{name}prelude" for name in ("", "money_", "webhook_", "stake_", "standing_", "line_", "dispatch_"))
 
 
 def lua_table(moves: Mapping[Any, frozenset[Any]]) -> str:
@@ -69,7 +69,7 @@ class Scripts:
         }
         tables = "local MOVES = {" + ",".join(f"{name}={lua_table(moves)}" for name, moves in machines.items()) + "}\n"
         tables += f"local POLICY = {lua_policy(policy)}\n"
-        prelude = tables + "".join((_FOLDER / f"{name}.lua").read_text() for name in _PRELUDES)
+        self.prelude = prelude = tables + "".join((_FOLDER / f"{name}.lua").read_text() for name in _PRELUDES)
         self._scripts = {
             path.stem: redis.register_script(prelude + path.read_text())
             for path in _FOLDER.glob("*.lua")
