@@ -239,6 +239,37 @@ async def test_redis_killed_and_restarted_in_the_middle(network: Network) -> Non
     assert len(network.coordinator.sessions) > 1
 
 
+async def test_broker_connections_cut_again_and_again(network: Network) -> None:
+    """By the server, while attempts run: they go on, and the next ones come over a new connection."""
+    await network.start()
+    given = []
+    for _ in range(3):
+        network.backend.open.clear()
+        running = network.put(2)
+        await until(lambda: network.backend.busy == 2)
+        network.broker.cut()
+        network.backend.open.set()
+        given += running + network.put(2)
+        await until(lambda: set(network.answers()) == {one.task_id for one in given})
+    assert len(network.coordinator.sessions) == 1
+    assert not network.failures()
+
+
+async def test_redis_hangs_in_the_middle(network: Network) -> None:
+    await network.start()
+    network.backend.open.clear()
+    running = network.put(2)
+    await until(lambda: network.backend.busy == 2)
+    network.broker.server.tell(signal.SIGSTOP)
+    network.backend.open.set()
+    await until(lambda: len(network.answers()) == 2)  # Reports need no broker
+    await asyncio.sleep(2)  # as long as it hangs: over a pop that is due
+    network.broker.server.tell(signal.SIGCONT)
+    more = network.put(2)
+    await until(lambda: set(network.answers()) == {one.task_id for one in running + more})
+    assert len(network.coordinator.sessions) == 1
+
+
 async def test_a_lost_envelope_is_missed_and_handed_back(network: Network) -> None:
     """Popped from the queue at the moment the connection broke: a new session does not find it, so it is given up."""
     lost = envelope()
