@@ -6,6 +6,7 @@ from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from eth_utils.address import is_hex_address, to_checksum_address
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
@@ -35,6 +36,17 @@ def _networks(value: object) -> object:
         ) from None
 
 
+def _urls(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    urls = tuple(word.strip().rstrip("/") for word in value.split(",") if word.strip())
+    for parts in map(urlsplit, urls):
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise ValueError("must be https:// addresses, separated by commas")
+    return urls
+
+
+Urls = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_urls)]
 Address = Annotated[str, AfterValidator(_address)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
 
@@ -51,6 +63,7 @@ class Settings(BaseSettings):
     catalogue: Path = Field(description="TOML file of models, upstreams and prices; see coordinator/relay.example.toml")
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int = Field(8080, ge=1, le=65535)
+    public_url: Urls = Field((), description="https:// addresses at which nodes reach the API; default: this machine's")
     trusted_proxies: Networks = Field((), description="networks whose X-Forwarded-For is believed, separated by commas")
     webhook_allow_private: bool = Field(
         False, description="webhooks may go to private addresses and over http: for tests and private networks"

@@ -17,7 +17,7 @@ from coordinator.api.answers import webhook_body
 from coordinator.api.app import create_app
 from coordinator.api.chat import ChatLimits
 from coordinator.api.credentials import Origins
-from coordinator.api.nodes import node_routes
+from coordinator.api.nodes import Audience, node_routes
 from coordinator.api.webhooks import Webhooks
 from coordinator.catalogue import Catalogue
 from coordinator.desk import Desk
@@ -115,7 +115,7 @@ def build_api(settings: Settings) -> ASGIApp:
         webhooks=Webhooks(Targets(submit_names, allow_private=private), hooks),
         limits=ChatLimits(body=settings.max_body_bytes, wait=settings.sync_wait),
         lifespan=lifespan,
-        hot=node_routes(desk),
+        hot=node_routes(desk, Audience(settings.public_url)),
     )
 
 

@@ -5,8 +5,9 @@ All but the first two are signed over their raw bytes (`protocol/signing.py`).
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -62,16 +63,37 @@ class NodeDesk(Protocol):
     async def leave(self, node: str, leave: wire.Leave) -> None: ...
 
 
+_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
+
+
+class Audience:
+    """Under which names nodes may call us. Without any, those of this machine alone: a node elsewhere signs for the
+    name that it dials, and what it signs for another coordinator is none of ours."""
+
+    def __init__(self, urls: Iterable[str] = ()) -> None:
+        self._names = frozenset(signing.audience(url) for url in urls)
+
+    def ours(self, name: str) -> bool:
+        return name in self._names if self._names else _LOOPBACK.fullmatch(name) is not None
+
+    def remedy(self, name: str) -> str:
+        known = ", ".join(sorted(self._names)) or "localhost"
+        return (
+            f"The request is signed for {name[:100]!r}, and this coordinator is {known}. Call it by that name, or have "
+            "its operator put the address that nodes use into RELAY_PUBLIC_URL."
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request whose sender is proved."""
+    """A request whose sender is proved, and that it was meant for us."""
 
     node: str
     nonce: str
     body: bytes
 
 
-def node_routes(desk: NodeDesk) -> dict[tuple[str, str], Handler]:
+def node_routes(desk: NodeDesk, audience: Audience) -> dict[tuple[str, str], Handler]:
     """Handlers by method and path, for the front door: a Report is on the hot path. Not in the public document."""
 
     async def network(request: Request) -> BaseModel:
@@ -79,7 +101,7 @@ def node_routes(desk: NodeDesk) -> dict[tuple[str, str], Handler]:
 
     async def standing(request: Request) -> BaseModel:
         # no nonce to remember: it changes nothing, and strangers may ask as well
-        call = _proved(request, await _body(request, _MAX_BYTES))
+        call = _proved(request, await _body(request, _MAX_BYTES), audience)
         _parse(wire.StandingRequest, call.body)
         return await desk.standing(call.node)
 
@@ -88,22 +110,22 @@ def node_routes(desk: NodeDesk) -> dict[tuple[str, str], Handler]:
         return await desk.challenge(asked.node)
 
     async def sign_in(request: Request) -> BaseModel:
-        call = await _proved_once(request, desk)
+        call = await _proved_once(request, desk, audience)
         asked = _parse(wire.SessionRequest, call.body)
         _same(call.node, asked.node)
         return await desk.sign_in(asked)
 
     async def heartbeat(request: Request) -> BaseModel:
-        call = await _proved_once(request, desk)
+        call = await _proved_once(request, desk, audience)
         return await desk.heartbeat(call.node, _parse(wire.Heartbeat, call.body))
 
     async def report(request: Request) -> BaseModel:
         # no nonce to remember: a repeated Report is fenced by its attempt
-        call = _proved(request, await _body(request, _MAX_REPORT_BYTES))
+        call = _proved(request, await _body(request, _MAX_REPORT_BYTES), audience)
         return await desk.report(call.node, _parse(Report, call.body))
 
     async def leave(request: Request) -> BaseModel:
-        call = await _proved_once(request, desk)
+        call = await _proved_once(request, desk, audience)
         await desk.leave(call.node, _parse(wire.Leave, call.body))
         return wire.HeartbeatReply()
 
@@ -156,22 +178,26 @@ def _headers(request: Request) -> signing.SignedHeaders:
     try:
         return signing.SignedHeaders(
             found[signing.NODE_HEADER],
+            found[signing.AUDIENCE_HEADER],
             int(found[signing.TIME_HEADER]),
             found[signing.NONCE_HEADER],
             found[signing.SIGNATURE_HEADER],
         )
     except (KeyError, ValueError):
-        raise NodeRefused(401, "BAD_SIGNATURE", "The request lacks the four x-node- headers.") from None
+        raise NodeRefused(401, "BAD_SIGNATURE", "The request lacks the five x-node- headers.") from None
 
 
-def _proved(request: Request, body: bytes) -> Call:
+def _proved(request: Request, body: bytes, audience: Audience) -> Call:
     said = _headers(request)
     off_ms = said.time_ms - round(time.time() * 1000)
     if abs(off_ms) > signing.TIME_WINDOW_MS:
         raise NodeRefused(401, "CLOCK_OFF", f"The node's clock is off by {off_ms / 1000:.0f} s. Set it by NTP.")
     if not 16 <= len(said.nonce) <= 64:
         raise NodeRefused(401, "BAD_SIGNATURE", "The nonce must have 16 to 64 characters.")
-    digest = signing.request_digest(request.method, request.url.path, said.time_ms, said.nonce, body)
+    if not audience.ours(said.audience):
+        raise NodeRefused(401, "WRONG_AUDIENCE", audience.remedy(said.audience))
+    path = request.url.path
+    digest = signing.request_digest(said.audience, request.method, path, said.time_ms, said.nonce, body)
     try:
         signer = signing.recover(digest, said.signature)
     except signing.SignatureMismatch:
@@ -181,8 +207,8 @@ def _proved(request: Request, body: bytes) -> Call:
     return Call(signer, said.nonce, body)
 
 
-async def _proved_once(request: Request, desk: NodeDesk) -> Call:
-    call = _proved(request, await _body(request, _MAX_BYTES))
+async def _proved_once(request: Request, desk: NodeDesk, audience: Audience) -> Call:
+    call = _proved(request, await _body(request, _MAX_BYTES), audience)
     if not await desk.first_use(call.node, call.nonce):
         raise NodeRefused(401, "REPLAYED", "The nonce was used before. Sign every request anew.")
     return call

@@ -1,7 +1,8 @@
 """Signatures of a node: over whole HTTP requests (EIP-191) and over Receipts (EIP-712).
 
-A request's signature covers method, path, time, a nonce and the keccak-256 of the raw body, so nothing of it can be
-changed, moved to another path, or replayed.
+A request's signature covers whom it is for, method, path, time, a nonce and the keccak-256 of the raw body, so nothing
+of it can be changed, moved to another path, replayed, or passed on: without the audience, the operator of one
+coordinator could hand a node another coordinator's challenge, and sign in there with what the node signs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 import coincurve
 from eth_keys.datatypes import PrivateKey
@@ -17,6 +19,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 NODE_HEADER = "x-node-address"
+AUDIENCE_HEADER = "x-node-audience"
 TIME_HEADER = "x-node-time"
 NONCE_HEADER = "x-node-nonce"
 SIGNATURE_HEADER = "x-node-signature"
@@ -32,17 +35,28 @@ class SignatureMismatch(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SignedHeaders:
-    """The four headers of a signed request, parsed."""
+    """The five headers of a signed request, parsed."""
 
     node: str
+    audience: str
     time_ms: int
     nonce: str
     signature: str
 
 
-def request_digest(method: str, path: str, time_ms: int, nonce: str, body: bytes) -> bytes:
+@lru_cache(maxsize=16)
+def audience(url: str) -> str:
+    """Whom requests to `url` are for: its host, and its port where that is not the scheme's own. Raises ValueError."""
+    parts = urlsplit(url)
+    host, port = (parts.hostname or "").lower(), parts.port
+    host = f"[{host}]" if ":" in host else host
+    return host if port in (None, {"http": 80, "https": 443}.get(parts.scheme)) else f"{host}:{port}"
+
+
+def request_digest(audience: str, method: str, path: str, time_ms: int, nonce: str, body: bytes) -> bytes:
     """EIP-191 (version 0x45) digest of the canonical text of a request. `path` is without host and query."""
-    text = f"opengpu-relay node request\n{method}\n{path}\n{time_ms}\n{nonce}\n{keccak(body).hex()}".encode()
+    words = ("opengpu-relay node request", audience, method, path, str(time_ms), nonce, keccak(body).hex())
+    text = "\n".join(words).encode()
     return keccak(b"\x19Ethereum Signed Message:\n" + str(len(text)).encode() + text)
 
 
@@ -71,12 +85,13 @@ def recover(digest: bytes, signature: str) -> str:
         raise SignatureMismatch("the signature can't be recovered") from error
 
 
-def sign_request(key: PrivateKey, method: str, path: str, body: bytes) -> dict[str, str]:
-    """The headers that make a request a node's own."""
+def sign_request(key: PrivateKey, method: str, path: str, body: bytes, audience: str) -> dict[str, str]:
+    """The headers that make a request a node's own. `audience`: that of the coordinator's URL."""
     time_ms, nonce = int(time.time() * 1000), secrets.token_hex(16)
     return {
         NODE_HEADER: _signer(key)[1],
+        AUDIENCE_HEADER: audience,
         TIME_HEADER: str(time_ms),
         NONCE_HEADER: nonce,
-        SIGNATURE_HEADER: sign_digest(key, request_digest(method, path, time_ms, nonce, body)),
+        SIGNATURE_HEADER: sign_digest(key, request_digest(audience, method, path, time_ms, nonce, body)),
     }

@@ -13,7 +13,7 @@ from typing import Protocol
 import httpx
 import orjson
 
-from coordinator.protocol.signing import sign_request
+from coordinator.protocol.signing import audience, sign_request
 from node.identity import Identity
 from node.presence.wire import WireTransport
 
@@ -66,14 +66,14 @@ class SignedLine:
 
     def __init__(self, base_url: str, identity: Identity, transport: httpx.AsyncBaseTransport) -> None:
         self._base_url = base_url.rstrip("/")
-        self._identity = identity
+        self._identity, self._audience = identity, audience(base_url)
         self._transport = transport
         self._urls: dict[str, httpx.URL] = {}
 
     async def post(self, path: str, body: bytes, timeout: timedelta) -> Reply:
         seconds = timeout.total_seconds()
         limits = {"connect": min(seconds, _CONNECT_SECONDS), "read": seconds, "write": seconds, "pool": seconds}
-        headers = sign_request(self._identity.key, "POST", path, body)
+        headers = sign_request(self._identity.key, "POST", path, body, self._audience)
         headers["content-type"] = "application/json"
         request = httpx.Request("POST", self._url(path), content=body, headers=headers, extensions={"timeout": limits})
         try:

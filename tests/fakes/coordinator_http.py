@@ -231,8 +231,13 @@ class CoordinatorHttp:
     def _signer(self, request: web.Request, body: bytes) -> str | None:
         said, nonce = request.headers[signing.NODE_HEADER], request.headers[signing.NONCE_HEADER]
         time_ms = int(request.headers[signing.TIME_HEADER])
-        digest = signing.request_digest("POST", request.path, time_ms, nonce, body)
-        if nonce in self._nonces or signing.recover(digest, request.headers[signing.SIGNATURE_HEADER]) != said:
+        said_for = request.headers[signing.AUDIENCE_HEADER]
+        digest = signing.request_digest(said_for, "POST", request.path, time_ms, nonce, body)
+        if (
+            said_for != signing.audience(self.url)
+            or nonce in self._nonces
+            or signing.recover(digest, request.headers[signing.SIGNATURE_HEADER]) != said
+        ):
             self.wrong.append(request.path)
             return None
         self._nonces.add(nonce)

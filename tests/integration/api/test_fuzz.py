@@ -236,7 +236,7 @@ def from_nodes(draw: st.DrawFn) -> tuple[str, bytes, list[tuple[bytes, bytes]]]:
     body = json.dumps(changed | draw(st.dictionaries(names, jsons, max_size=2))).encode()
     if not draw(st.integers(0, 9)):
         body = draw(st.binary(max_size=100))
-    signed = signing.sign_request(NODE, "POST", path, body)
+    signed = signing.sign_request(NODE, "POST", path, body, "127.0.0.1")
     if not draw(st.integers(0, 4)):
         signed |= draw(
             st.dictionaries(st.sampled_from(sorted(signed)), values.map(lambda raw: raw.decode("latin-1")), max_size=2)

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from coordinator.api.front_door import FrontDoor
-from coordinator.api.nodes import node_routes
+from coordinator.api.nodes import Audience, node_routes
 from coordinator.desk import Desk
 from coordinator.dispatch.admission import Admitted, Refused
 from coordinator.facts import Facts
@@ -65,7 +65,7 @@ class Client:
     ) -> httpx.Response:
         body = message.model_dump_json().encode()
         return await self.http.post(
-            path, content=body, headers=headers or signing.sign_request(key, "POST", path, body)
+            path, content=body, headers=headers or signing.sign_request(key, "POST", path, body, "localhost")
         )
 
     async def sign_in(self) -> session.SessionGrant:
@@ -91,8 +91,8 @@ async def client() -> AsyncIterator[Client]:
     await publish(redis, SPACE, node_registry="0x" + "44" * 20)
     facts = Facts(space, OneKey(), "redis://c:6379", (MODEL,))
     desk = Desk(network.nodes, Users(), OneKey(), Reports(network.tasks, space, Pay()), space, facts, Policy())  # type: ignore[arg-type]
-    app = FrontDoor(FastAPI(), node_routes(desk))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://c") as http:
+    app = FrontDoor(FastAPI(), node_routes(desk, Audience()))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
         yield Client(network, http)
     await redis.aclose()
 
@@ -155,6 +155,8 @@ async def test_a_stranger_gets_no_challenge(client: Client) -> None:
         ({signing.SIGNATURE_HEADER: "0x" + "00" * 65}, "BAD_SIGNATURE"),
         ({signing.SIGNATURE_HEADER: "junk"}, "BAD_SIGNATURE"),
         ({signing.NODE_HEADER: address(OTHER)}, "BAD_SIGNATURE"),
+        ({signing.AUDIENCE_HEADER: "127.0.0.1"}, "BAD_SIGNATURE"),
+        ({signing.AUDIENCE_HEADER: "relay.example.org"}, "WRONG_AUDIENCE"),
         ({signing.NONCE_HEADER: "f" * 32}, "BAD_SIGNATURE"),
         ({signing.NONCE_HEADER: "f"}, "BAD_SIGNATURE"),
         ({signing.TIME_HEADER: "1700000000000"}, "CLOCK_OFF"),
@@ -163,14 +165,14 @@ async def test_a_stranger_gets_no_challenge(client: Client) -> None:
 )
 async def test_a_changed_header_is_refused(client: Client, change: dict[str, str], expected: str) -> None:
     beat = session.Heartbeat(session="0" * 32)
-    signed = signing.sign_request(KEY, "POST", session.HEARTBEAT_PATH, beat.model_dump_json().encode())
+    signed = signing.sign_request(KEY, "POST", session.HEARTBEAT_PATH, beat.model_dump_json().encode(), "localhost")
     assert code(await client.post(session.HEARTBEAT_PATH, beat, headers=signed | change)) == (401, expected)
 
 
 async def test_a_replay_is_refused(client: Client) -> None:
     grant = await client.sign_in()
     beat = session.Heartbeat(session=grant.session)
-    signed = signing.sign_request(KEY, "POST", session.HEARTBEAT_PATH, beat.model_dump_json().encode())
+    signed = signing.sign_request(KEY, "POST", session.HEARTBEAT_PATH, beat.model_dump_json().encode(), "localhost")
     assert (await client.post(session.HEARTBEAT_PATH, beat, headers=signed)).status_code == 200
     assert code(await client.post(session.HEARTBEAT_PATH, beat, headers=signed)) == (401, "REPLAYED")
 
@@ -233,7 +235,7 @@ async def test_a_client_fault_ends_the_task_with_the_backends_words(client: Clie
 
 async def test_malformed_messages_name_the_field_and_echo_nothing(client: Client) -> None:
     body = b'{"session": "SECRET"}'
-    signed = signing.sign_request(KEY, "POST", session.HEARTBEAT_PATH, body)
+    signed = signing.sign_request(KEY, "POST", session.HEARTBEAT_PATH, body, "localhost")
     reply = await client.http.post(session.HEARTBEAT_PATH, content=body, headers=signed)
     assert code(reply) == (422, "MALFORMED")
     assert "session" in reply.text

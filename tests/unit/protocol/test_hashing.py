@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from typing import Any
 
+import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 from eth_keys.datatypes import PrivateKey
@@ -60,22 +62,31 @@ def test_what_is_no_signature_is_refused(noise: bytes) -> None:
 
 
 def test_a_request_signature_covers_everything() -> None:
-    headers = signing.sign_request(KEY, "POST", "/v2/node/reports", b"body")
+    headers = signing.sign_request(KEY, "POST", "/v2/node/reports", b"body", "relay.example.org")
     moment, nonce = int(headers[signing.TIME_HEADER]), headers[signing.NONCE_HEADER]
 
-    def signer(method: str, path: str, time_ms: int, once: str, body: bytes) -> str:
-        digest = signing.request_digest(method, path, time_ms, once, body)
-        return signing.recover(digest, headers[signing.SIGNATURE_HEADER])
+    def signer(*signed: Any) -> str:
+        return signing.recover(signing.request_digest(*signed), headers[signing.SIGNATURE_HEADER])
 
-    assert signer("POST", "/v2/node/reports", moment, nonce, b"body") == ADDRESS
-    for changed in (
-        ("PUT", "/v2/node/reports", moment, nonce, b"body"),
-        ("POST", "/v2/node/leave", moment, nonce, b"body"),
-        ("POST", "/v2/node/reports", moment + 1, nonce, b"body"),
-        ("POST", "/v2/node/reports", moment, "0" * 32, b"body"),
-        ("POST", "/v2/node/reports", moment, nonce, b"body "),
-    ):
-        assert signer(*changed) != ADDRESS
+    whole = ("relay.example.org", "POST", "/v2/node/reports", moment, nonce, b"body")
+    assert signer(*whole) == ADDRESS
+    others = ("relay.example.com", "PUT", "/v2/node/leave", moment + 1, "0" * 32, b"body ")
+    for place, other in enumerate(others):
+        assert signer(*whole[:place], other, *whole[place + 1 :]) != ADDRESS
+
+
+@pytest.mark.parametrize(
+    ("url", "audience"),
+    [
+        ("https://Relay.example.org/base", "relay.example.org"),
+        ("https://relay.example.org:443", "relay.example.org"),
+        ("https://relay.example.org:8443", "relay.example.org:8443"),
+        ("http://127.0.0.1:8080", "127.0.0.1:8080"),
+        ("http://[::1]:80/", "[::1]"),
+    ],
+)
+def test_an_audience_is_host_and_port(url: str, audience: str) -> None:
+    assert signing.audience(url) == audience
 
 
 def test_an_address_depends_on_everything_that_fixes_it() -> None:
