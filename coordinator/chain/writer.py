@@ -15,6 +15,7 @@ from coordinator.chain.errors import ChainRejected, ChainUnavailable
 from coordinator.chain.evm import EvmChain
 from coordinator.chain.policy import WriterPolicy
 from coordinator.chain.ports import Chain, Outbox, Signer
+from coordinator.chain.registry import TaskRegistry
 from coordinator.chain.rounds import Rounds
 from coordinator.chain.rpc import connect, disconnect
 from coordinator.chain.signer import RegistrySigner, read_key
@@ -106,9 +107,12 @@ def build(
     node_registry: str | None,
     chain_id: int | None,
     policy: WriterPolicy,
-    publish: Callable[[TaskSpace], Awaitable[None]],
+    publish: Callable[[TaskSpace, str], Awaitable[None]],
 ) -> ChainWriter:
-    """`publish` tells API processes where tasks live, once checked. Raises StartRefused when the key can't be read."""
+    """`publish` tells API processes where tasks live and nodes register, once that is checked.
+
+    Raises StartRefused when the key can't be read.
+    """
     account = read_key(key_file)
     expected = Expected(task_registry, str(account.address), node_registry, chain_id)
 
@@ -116,7 +120,7 @@ def build(
         w3 = connect(rpc_url)
         try:
             space = await start_check(w3, expected)
-            await publish(space)
+            await publish(space, await TaskRegistry(w3, space.task_registry).node_registry())
         except BaseException:
             await disconnect(w3)
             raise

@@ -97,8 +97,8 @@ class Line:
         self._stop, self._fuse, self._running = asyncio.Event(), Fuse(), None
 
     def writer(self, outbox: Any = None) -> ChainWriter:
-        async def published(space: TaskSpace) -> None:
-            assert space == self.network.space
+        async def published(space: TaskSpace, node_registry: str) -> None:
+            assert (space, node_registry) == (self.network.space, self.network.deployment.node_registry)
 
         return build(
             outbox or self.bench.writer(),

@@ -1,0 +1,181 @@
+"""The copy of the stakes: it is what the chain says as of a confirmed block, whatever happens to the chain."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from fakeredis import FakeAsyncRedis, FakeServer
+
+from coordinator.chain.stakes import StakeMirror
+from coordinator.lifecycle.stake import Stake
+from coordinator.store.stakes import Stakes
+from tests.fakes.chain_stakes import FakeStakes
+from tests.unit.store.network import node_address
+
+A, B, C, PROVIDER = (node_address(number) for number in range(1, 5))
+ENOUGH = Stake(PROVIDER, 100)
+
+
+@pytest.fixture
+async def book() -> AsyncIterator[Stakes]:
+    redis = FakeAsyncRedis(server=FakeServer())
+    yield Stakes(redis)
+    await redis.aclose()
+
+
+@pytest.fixture
+def chain() -> FakeStakes:
+    return FakeStakes()
+
+
+async def never(seconds: float, stop: asyncio.Event) -> None:
+    raise AssertionError("only `run` pauses")
+
+
+def mirror(book: Stakes, chain: FakeStakes, *, depth: int = 1, first: int = 0) -> StakeMirror:
+    async def open_chain() -> FakeStakes:
+        return chain
+
+    return StakeMirror(book, open_chain, never, depth=depth, first=first)
+
+
+async def test_what_is_staked_is_known_after_the_next_look(book: Stakes, chain: FakeStakes) -> None:
+    chain.stake(A, ENOUGH)
+    follower = mirror(book, chain)
+    await follower.look(chain)
+    assert await book.all() == {A: ENOUGH}
+    chain.stake(B, ENOUGH)
+    chain.stake(A, Stake(PROVIDER, 100, 7))
+    await follower.look(chain)
+    assert await book.all() == {A: Stake(PROVIDER, 100, 7), B: ENOUGH}
+    seen = await book.seen()
+    assert seen is not None
+    assert (seen.block, seen.registry) == (3, chain.registry)
+
+
+async def test_only_what_is_deep_enough_counts(book: Stakes, chain: FakeStakes) -> None:
+    follower = mirror(book, chain, depth=3)
+    await follower.look(chain)
+    assert await book.seen() is None  # there is no block that deep
+    chain.mine(2)
+    chain.stake(A, ENOUGH)
+    chain.mine()
+    await follower.look(chain)
+    assert await book.all() == {}
+    chain.mine()
+    await follower.look(chain)
+    assert await book.all() == {A: ENOUGH}
+
+
+async def test_a_look_costs_what_happened_since_the_last_one(book: Stakes, chain: FakeStakes) -> None:
+    for node in (A, B):
+        chain.stake(node, ENOUGH)
+    chain.mine(100)
+    follower = mirror(book, chain)
+    await follower.look(chain)
+    chain.asked.clear()
+    chain.searched.clear()
+    await follower.look(chain)
+    assert (chain.asked, chain.searched) == ([], [])
+    chain.stake(C, ENOUGH)
+    await follower.look(chain)
+    assert chain.asked == [C]
+    assert chain.searched == [(87, 103)]
+
+
+async def test_a_registration_that_left_the_chain_is_taken_back(book: Stakes, chain: FakeStakes) -> None:
+    chain.stake(A, ENOUGH)
+    chain.mine()
+    chain.stake(B, ENOUGH)
+    follower = mirror(book, chain)
+    await follower.look(chain)
+    assert set(await book.all()) == {A, B}
+    chain.reorganise(1)
+    await follower.look(chain)
+    assert set(await book.all()) == {A, B}  # it may be an endpoint that is behind
+    await follower.look(chain)
+    assert set(await book.all()) == {A}
+
+
+async def test_a_chain_that_was_set_back_is_read_again(book: Stakes, chain: FakeStakes) -> None:
+    chain.stake(A, ENOUGH)
+    chain.stake(B, ENOUGH)
+    follower = mirror(book, chain)
+    await follower.look(chain)
+    del chain.blocks[-1]
+    for _ in range(2):
+        await follower.look(chain)
+    assert set(await book.all()) == {A}
+
+
+async def test_an_endpoint_that_falls_behind_changes_nothing(book: Stakes, chain: FakeStakes) -> None:
+    chain.stake(A, ENOUGH)
+    follower = mirror(book, chain)
+    await follower.look(chain)
+    newest = chain.blocks.pop()
+    await follower.look(chain)
+    chain.blocks.append(newest)
+    await follower.look(chain)
+    chain.blocks.pop()
+    await follower.look(chain)
+    assert await book.all() == {A: ENOUGH}
+    assert chain.asked == [A]
+
+
+async def test_a_start_reads_everything_and_forgets_what_is_not_there(book: Stakes, chain: FakeStakes) -> None:
+    chain.stake(A, ENOUGH)
+    await mirror(book, chain).look(chain)
+    seen = await book.seen()
+    assert seen is not None
+    await book.put(seen, {B: ENOUGH})  # as if by another writer
+    await mirror(book, chain).look(chain)
+    assert set(await book.all()) == {A}
+
+
+async def test_another_registry_is_another_world(book: Stakes, chain: FakeStakes) -> None:
+    chain.stake(A, ENOUGH)
+    await mirror(book, chain).look(chain)
+    other = FakeStakes(registry=replace(chain.registry, address="0x" + "7a" * 20))
+    other.stake(B, ENOUGH)
+    await mirror(book, other).look(other)
+    assert set(await book.all()) == {B}
+
+
+async def test_blocks_before_the_deployment_are_not_searched(book: Stakes, chain: FakeStakes) -> None:
+    follower = mirror(book, chain, first=5)
+    await follower.look(chain)
+    chain.mine(5)
+    chain.stake(A, ENOUGH)
+    await follower.look(chain)
+    chain.mine()
+    await follower.look(chain)
+    assert chain.searched == [(5, 6), (5, 7)]
+
+
+async def test_while_the_chain_is_down_the_copy_stands_still(book: Stakes, chain: FakeStakes) -> None:
+    """And goes on by itself; the connection is closed at the end."""
+    stop, pauses = asyncio.Event(), 0
+
+    async def pause(seconds: float, stop: asyncio.Event) -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses == 1:
+            assert await book.all() == {A: ENOUGH}
+            chain.down = True
+            chain.stake(A, Stake(PROVIDER, 0))
+        elif pauses == 2:
+            assert await book.all() == {A: ENOUGH}
+            chain.down = False
+        elif pauses == 3:
+            stop.set()
+
+    async def open_chain() -> FakeStakes:
+        return chain
+
+    chain.stake(A, ENOUGH)
+    await StakeMirror(book, open_chain, pause, depth=1, first=0).run(stop)
+    assert await book.all() == {A: Stake(PROVIDER, 0)}
+    assert chain.closed
