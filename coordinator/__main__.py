@@ -1,4 +1,4 @@
-"""`python -m coordinator api | chain | deploy | key | credit | credits | ledger | nodes`; settings by environment."""
+"""`python -m coordinator api | chain | deploy | key | credit | credits | ledger | nodes | stakes`; see settings.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 
-from coordinator import key_commands, log, money_commands
+from coordinator import key_commands, log, money_commands, stake_commands
 from coordinator.settings import Settings, SettingsWrong, load
 
 
@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     deploy.set_defaults(run=_deploy)
     key_commands.add_to(commands)
     money_commands.add_to(commands)
+    stake_commands.add_to(commands)
     commands.add_parser("nodes", help="list the nodes and their load").set_defaults(run=_nodes)
     return parser
 
