@@ -87,6 +87,7 @@ class Calls:
             concurrent=caller.concurrent,
             bill=self.till.bill(caller, asked, mode, request),
             webhook=await self.hooks.accepted(asked, caller),
+            client=caller.account,
         )
         if asked.streamed:
             return await self._stream(order, receive)

@@ -48,10 +48,12 @@ class TaskPlace(BaseModel):
     """Of a queued task. `position` is 1 for the first in its model's line, and 0 once a node has it.
 
     `waiting_for`: `slot` (all who serve the model are busy), `node` (nobody serves it now), `start` (about to begin).
+    `expected_wait_seconds`: until it starts, by how fast the line has been moving; null where nothing is known of that.
     """
 
     position: int = Field(ge=0)
     waiting_for: Literal["slot", "node", "start"]
+    expected_wait_seconds: int | None = Field(ge=0)
 
 
 class TaskChain(BaseModel):

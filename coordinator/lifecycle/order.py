@@ -25,6 +25,7 @@ class Order:
     """A checked request. `request` is the exact body for the model server: JSON, the relay's own fields taken out.
 
     `caller` is whose it is; `concurrent` how many unfinished tasks he may have at a time, this one counted;
+    `client` who takes turns with others where tasks wait: the caller's account, and the caller where he has none;
     `bill` whom it is counted and charged to, nobody where there is none;
     `webhook` who is told of its end.
     """
@@ -39,6 +40,7 @@ class Order:
     claim: Claim | None = None
     bill: Bill | None = None
     webhook: Webhook | None = None
+    client: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

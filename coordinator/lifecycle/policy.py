@@ -18,7 +18,7 @@ class Policy:
     attempt_timeout: timedelta = timedelta(seconds=300)  # however often a node renews
     task_timeout: timedelta = timedelta(seconds=900)  # three attempts, or a long line; then an honest `failed`
     max_attempts: int = 3  # law 8
-    max_line: int = 10_000  # waiting tasks a model; beyond it, refusing at once is kinder
+    max_line: int = 20_000  # waiting tasks a model, one client's at most half; beyond it, refusing at once is kinder
     result_ttl: timedelta = timedelta(hours=24)
     tombstone_ttl: timedelta = timedelta(days=7)  # how much longer an expired id is told from an unknown one
     sweep_every: timedelta = timedelta(milliseconds=250)  # a lost lease is seen within this

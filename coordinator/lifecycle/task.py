@@ -60,10 +60,12 @@ class Place:
     """Where a queued task stands: from 1 in its model's line, 0 once a node has it.
 
     `waiting_for`: slot (all who serve the model are busy) | node (nobody serves it) | start (a node is about to begin).
+    `expected_wait_seconds`: until it starts, by how fast its line has been moving; None where nothing is known of that.
     """
 
     position: int
     waiting_for: str
+    expected_wait_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

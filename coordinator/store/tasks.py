@@ -34,6 +34,8 @@ from coordinator.store.views import LISTED, PROVEN, SHOWN, Row, fields, moment, 
 _CANCELED = "The task was cancelled."
 # Nobody knows when one of the caller's tasks will end.
 _BUSY = timedelta(seconds=5)
+# A `Retry-After` from a line's pace: sooner would be a nuisance, and who comes back later has given up.
+_SOONEST, _LATEST = timedelta(seconds=1), timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Swept:
     lost: list[str]
     given_up: list[str]
     dead: list[str]
+    users: list[str]
 
 
 class TaskStore:
@@ -64,14 +67,14 @@ class TaskStore:
         what, now_ms, *left = await self._scripts.call(
             "submit", task_id, order.mode, order.model, order.caller, order.request, *links, timeout, order.endpoint,
             *_claim(order), "" if order.concurrent is None else order.concurrent, *billed(order.bill),
-            *_webhook(order),
+            order.client or order.caller, *_webhook(order),
         )  # fmt: skip
         if what == b"no_node":
             raise ProviderUnavailable(
                 f"No live node serves the model {order.model!r} now. Try again later, or use mode 'direct'."
             )
         if what == b"full":
-            raise CapacityExhausted(f"The line for the model {order.model!r} is full. Try again later.")
+            raise _full(order, *left)
         if what == b"busy":
             message = f"{order.concurrent} of your tasks have not ended yet, as many as you may have at a time."
             raise RateLimited(message, retry_after=_BUSY)
@@ -179,10 +182,10 @@ class TaskStore:
             raise IdempotencyInProgress("Another request with this Idempotency-Key has taken over. Send it again.")
 
     async def sweep(self, limit: int = 200) -> Swept:
-        """Lost leases, passed deadlines, dead nodes."""
+        """Lost leases, passed deadlines, dead nodes, broker users to be removed."""
         rows = await self._scripts.call("sweep", milliseconds(self._policy.quiet), limit)
-        lost, given_up, dead = ([item.decode() for item in row] for row in rows)
-        return Swept(lost, given_up, dead)
+        lost, given_up, dead, users = ([item.decode() for item in row] for row in rows)
+        return Swept(lost, given_up, dead, users)
 
     async def _row(self, task_id: TaskId, names: Sequence[str]) -> tuple[Row, datetime]:
         now_ms, row = await self._scripts.call("read", task_id, *names)
@@ -193,6 +196,19 @@ class TaskStore:
 
 def _missing(*, gone: bool) -> TaskNotFound:
     return TaskExpired("The task's result has expired.") if gone else TaskNotFound("There is no such task.")
+
+
+def _full(order: Order, place_ms: int, line_ms: int) -> CapacityExhausted:
+    """For whom a line has no place: when there will be one, and how long the line is, in ms; -1 is unknown."""
+    line = "asynchronous direct tasks" if order.mode == "direct" else f"the model {order.model!r}"
+    if place_ms < 0:
+        return CapacityExhausted(f"The line for {line} has no place for another task of yours. Try again later.")
+    place = min(max(timedelta(seconds=round(place_ms / 1000)), _SOONEST), _LATEST)
+    message = (
+        f"The line for {line} has no place for another task of yours: those in it are expected to wait up to "
+        f"{max(1, round(line_ms / 1000))} s. Try again in {round(place.total_seconds())} s."
+    )
+    return CapacityExhausted(message, retry_after=place)
 
 
 def _claim(order: Order) -> tuple[str, str]:

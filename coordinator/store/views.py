@@ -10,7 +10,7 @@ from coordinator.lifecycle.task import ChainEntry, Place, TaskState, TaskView
 from coordinator.protocol.ids import TaskId
 from coordinator.protocol.report import Receipt
 
-# `show` in lua/prelude.lua wants these three first.
+# `show` in lua/line_prelude.lua wants these three first.
 _FIRST: Final = ("state", "mode", "model")
 LISTED: Final = (
     *_FIRST,
@@ -41,7 +41,7 @@ PROVEN: Final = (
     "error_code",
 )
 # What `show` puts before the fields.
-_STANDING: Final = 6
+_STANDING: Final = 7
 
 Row = Sequence[bytes | int | None]
 
@@ -84,14 +84,16 @@ def moment(milliseconds: bytes) -> datetime:
 
 
 def _place(row: Row) -> Place | None:
-    position, waiting_for = row[:2]
-    return (
-        Place(int(position), waiting_for.decode()) if position is not None and isinstance(waiting_for, bytes) else None
-    )
+    position, waiting_for, wait_ms = row[:3]
+    if position is None or not isinstance(waiting_for, bytes):
+        return None
+    least = min(int(position), 1)
+    wait = None if wait_ms is None else max(least, round(int(wait_ms) / 1000))
+    return Place(int(position), waiting_for.decode(), wait)
 
 
 def _entry(row: Row) -> ChainEntry | None:
-    status, tx_hash, block, head = row[2:_STANDING]
+    status, tx_hash, block, head = row[3:_STANDING]
     if not isinstance(status, bytes):
         return None
     number = int(block) if block else None

@@ -2,7 +2,7 @@
 local first = redis.call('ZRANGE', 'relay:line-direct', 0, 0)
 if not first[1] then return false end
 local id = first[1]
-redis.call('ZREM', 'relay:line-direct', id)
+start_from(id, 'line-direct')
 local number = open_attempt(id, arg(1))
 move(id, 'running')
 local t = redis.call('HMGET', task(id), 'model', 'request', 'endpoint')

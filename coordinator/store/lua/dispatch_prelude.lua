@@ -50,37 +50,32 @@ local function assign(id, node)
   local names = {'model', 'endpoint', 'request', 'salt', 'request_hash', 'task_address', 'deadline_ms'}
   local values, t = redis.call('HMGET', task(id), unpack(names)), {}
   for i, name in ipairs(names) do t[name] = values[i] end
-  leave_line(id, t.model)
+  start_from(id, line_of('opengpu', t.model))
   local number = open_attempt(id, node)
   publish(node, id, number, t)
   refresh(node)
 end
 
--- Gives a waiting opengpu task to the least loaded free node that has not had it, else puts it into the line. Returns the node or nil.
-local function give(id)
-  local t = redis.call('HMGET', task(id), 'model', 'tried', 'order')
+-- Gives a waiting opengpu task to the best free node that has not had it, else puts it into the line (`first`: see enter_line).
+local function give(id, first)
+  local t = redis.call('HMGET', task(id), 'model', 'tried')
   local model, tried, chosen = t[1], t[2], nil
   local free = redis.call('ZRANGE', 'relay:free:' .. model, 0, SCAN - 1)
   for _, node in ipairs(free) do
     if not was_tried(tried, node) then chosen = node break end
   end
   if not chosen and free[1] and not fresh_node_lives(model, tried) then chosen = free[1] end
-  if chosen then assign(id, chosen) else enter_line(id, model, t[3]) end
-  return chosen
+  if chosen then assign(id, chosen) else enter_line(id, line_of('opengpu', model), first) end
 end
 
--- Fills a node's free slots from the lines of its models, oldest first.
+-- Fills a node's free slots from the lines of its models. Returns how many tasks it has got.
 local function fill(node)
   local free, given = refresh(node), 0
   local models = redis.call('HGET', 'relay:node:' .. node, 'models') or ''
   while free > 0 do
-    local best
-    for model in string.gmatch(models, '[^\n]+') do
-      local candidate = first_for(node, model)
-      if candidate and (not best or candidate[2] < best[2]) then best = candidate end
-    end
-    if not best then return given end
-    assign(best[1], node)
+    local id = next_for(node, models)
+    if not id then return given end
+    assign(id, node)
     free, given = free - 1, given + 1
   end
   return given
@@ -103,12 +98,10 @@ local function end_task(id, state)
   redis.call('SET', 'relay:gone:' .. id, '1', 'EX', RESULT_TTL + TOMBSTONE_TTL)
   redis.call('ZREM', 'relay:deadlines', id)
   redis.call('SREM', 'relay:open:' .. t[3], id)
+  leave_line(id, line_of(t[1], t[2]))
   if t[1] == 'opengpu' then
-    leave_line(id, t[2])
     redis.call('HSET', 'relay:record:' .. id, 'settlement', 'pending', 'outcome', state)
     redis.call('ZADD', 'relay:outbox:settle', int(NOW), id)
-  else
-    redis.call('ZREM', 'relay:line-direct', id)
   end
   if t[6] then hook_ended(id, state, NOW) end
   redis.call('PUBLISH', 'relay:ended', id)
@@ -128,9 +121,9 @@ local function try_again(id, holder, counts, code, message, status)
     if tries >= POLICY.max_attempts then return fail_task(id, code, message, status) end
   end
   move(id, 'waiting')
-  if redis.call('HGET', task(id), 'mode') == 'opengpu' then give(id)
+  if redis.call('HGET', task(id), 'mode') == 'opengpu' then give(id, true)
   else
-    redis.call('ZADD', 'relay:line-direct', redis.call('HGET', task(id), 'order'), id)
+    enter_line(id, 'line-direct', true)
     redis.call('PUBLISH', 'relay:direct', id)
   end
 end

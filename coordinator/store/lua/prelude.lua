@@ -1,11 +1,11 @@
--- Loaded in front of every script of this folder, after the generated tables MOVES and POLICY (see scripts.py).
--- The other preludes follow it: money, webhook, standing (whom to trust with work), line (whose turn it is), dispatch.
+-- Loaded in front of every script of this folder, after the generated MOVES, POLICY and NONCE_MEMORY (see scripts.py).
+-- The other preludes follow it: money, webhook, standing (whom to trust with work), line (whose turn it is), dispatch, session.
 --
 -- relay:task:{id}       hash   the task; fields below
 -- relay:gone:{id}       string tombstone: tells an expired id from one that never was
 -- relay:deadlines       zset   unfinished task -> when it is given up (ms)
 -- relay:line:{model}    zset   waiting task -> its place; a task that lost its node keeps its place, so it is first
--- relay:line-direct     zset   the same for asynchronous direct tasks, taken by API processes
+-- relay:line-direct     zset   the same for asynchronous direct tasks, taken by API processes; for both see line_prelude.lua
 -- relay:lines           set    models whose line is not empty
 -- relay:leases          zset   open attempt ({id}#{number}) -> when the lease ends (ms)
 -- relay:held:{node}     set    open attempts of a node; their count against `slots` is its load
@@ -22,7 +22,8 @@
 -- relay:chain_head      string the newest block that the chain writer has seen
 -- broker:{node}:node.{node}    list  the node's Celery queue
 --
--- Task fields: state mode model endpoint caller request salt request_hash task_key task_address order created_ms deadline_ms
+-- Task fields: state mode model endpoint caller request salt request_hash task_key task_address created_ms deadline_ms
+--   order (its number), client and place (see line_prelude.lua)
 --   attempt (number of the newest) node tries tried attempt_state:{n} attempt_node:{n} assigned_ms ended_ms
 --   answer tokens_in tokens_out (as counted for its price) response_hash receipt receipt_signature error_code error_message error_status
 --   webhook ('1' when its end is to be told)
@@ -69,23 +70,4 @@ local function list_task(id, caller, created)
   for _, old in ipairs(redis.call('ZRANGEBYSCORE', mine, '-inf', int(NOW - POLICY.result_ttl), 'LIMIT', 0, 4)) do
     if redis.call('EXISTS', task(old)) == 0 then redis.call('ZREM', mine, old) end
   end
-end
-
--- What is shown of a task: {position, waiting_for, settlement, its tx, its block, chain head, fields...}, nil where there is none.
--- The first fields asked for are state, mode and model.
-local function show(id, names)
-  local found = redis.call('HMGET', task(id), unpack(names))
-  local state, mode, model = found[1], found[2], found[3]
-  if not state then return nil end
-  local row = {false, false, false, false, false, false}
-  if state == 'waiting' then
-    row[1] = (redis.call('ZRANK', mode == 'opengpu' and 'relay:line:' .. model or 'relay:line-direct', id) or 0) + 1
-    row[2] = mode == 'opengpu' and redis.call('SCARD', 'relay:serving:' .. model) == 0 and 'node' or 'slot'
-  elseif state == 'assigned' then row[1], row[2] = 0, 'start'
-  elseif mode == 'opengpu' and not next(MOVES.task[state]) then
-    local record = redis.call('HMGET', 'relay:record:' .. id, 'settlement', 'settlement_tx', 'settlement_block')
-    row[3], row[4], row[5], row[6] = record[1], record[2], record[3], redis.call('GET', 'relay:chain_head')
-  end
-  for i = 1, #names do row[6 + i] = found[i] end
-  return row
 end

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from pydantic import SecretStr
@@ -23,3 +23,18 @@ async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
 @pytest.fixture
 def network(redis: Redis) -> Network:
     return Network(redis)
+
+
+@pytest.fixture
+def fresh(redis: Redis) -> Callable[[], Awaitable[Network]]:
+    async def made() -> Network:
+        await redis.flushall()
+        return Network(redis)
+
+    return made
+
+
+@pytest.fixture
+def flood() -> int:
+    """Tasks that one client has in line, where another's wait is counted."""
+    return 10_000

@@ -3,6 +3,7 @@
 from tests.unit.store.test_direct import *  # noqa: F403
 from tests.unit.store.test_idempotency import *  # noqa: F403
 from tests.unit.store.test_keybook import *  # noqa: F403
+from tests.unit.store.test_lines import *  # noqa: F403
 from tests.unit.store.test_mine import *  # noqa: F403
 from tests.unit.store.test_money import *  # noqa: F403
 from tests.unit.store.test_nodes import *  # noqa: F403

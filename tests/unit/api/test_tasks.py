@@ -221,8 +221,9 @@ async def test_a_list_that_makes_no_sense(world: World, query: str) -> None:
 
 
 def test_where_it_stands() -> None:
-    queued = orjson.loads(poll_body(replace(VIEW, queue=Place(3, "slot"))))
-    assert (queued["queue"], queued["chain"]) == ({"position": 3, "waiting_for": "slot"}, None)
+    queued = orjson.loads(poll_body(replace(VIEW, queue=Place(3, "slot", 40))))
+    place = {"position": 3, "waiting_for": "slot", "expected_wait_seconds": 40}
+    assert (queued["queue"], queued["chain"]) == (place, None)
     entry = ChainEntry("confirmed", "0xaa", 7, 2)
     ended = orjson.loads(poll_body(replace(VIEW, state=TaskState.COMPLETED, chain=entry)))
     assert ended["queue"] is None

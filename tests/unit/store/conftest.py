@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
@@ -21,3 +21,20 @@ async def redis() -> AsyncIterator[Redis]:
 @pytest.fixture
 def network(redis: Redis) -> Network:
     return Network(redis)
+
+
+@pytest.fixture
+def fresh(redis: Redis) -> Callable[[], Awaitable[Network]]:
+    """A network of which nothing has been seen yet, after another one."""
+
+    async def made() -> Network:
+        await redis.flushall()
+        return Network(redis)
+
+    return made
+
+
+@pytest.fixture
+def flood() -> int:
+    """Tasks that one client has in line, where another's wait is counted: 10,000 on a real server, the fake is slow."""
+    return 300

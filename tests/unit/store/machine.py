@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from typing import Any
 
 from hypothesis import strategies as st
@@ -51,10 +52,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     # ── what clients, nodes, time and accidents do ──────────────────────────
 
-    @rule(model=st.sampled_from([MODEL, OTHER]))
-    def submit(self, model: str) -> None:
+    @rule(model=st.sampled_from([MODEL, OTHER]), client=st.sampled_from(["a", "b", "c"]))
+    def submit(self, model: str, client: str) -> None:
         try:
-            self.submitted[self.run(self.network.submit(model=model))] = model
+            self.submitted[self.run(self.network.submit(model=model, client=client))] = model
         except ProviderUnavailable:
             assert not self.run(self.network.nodes.serving([model]))
 
@@ -153,6 +154,8 @@ class StoreMachine(RuleBasedStateMachine):
         }
         assert unfinished == set(self.submitted) - set(self.ended), "what limits count is what has not ended"
         await self._nobody_waits_for_nothing()
+        for model in (MODEL, OTHER):
+            await self._check_line(model)
 
     async def _open_attempts(self) -> set[str]:
         found = set()
@@ -181,6 +184,19 @@ class StoreMachine(RuleBasedStateMachine):
         if view.terminal:
             assert view.status == "completed" or (view.error_code and view.error_status)
             self.ended[task] = view
+
+    async def _check_line(self, model: str) -> None:
+        """What clients are counted to have in line is what they have; and a client's own tasks keep their order."""
+        line = [item.decode() for item in await self.redis.zrange(f"relay:line:{model}", 0, -1)]
+        rows = [await self.redis.hmget(f"relay:task:{task}", "client", "order", "attempt") for task in line]
+        counts = Counter(client for client, _, _ in rows)
+        queued = await self.redis.hgetall(f"relay:queued:line:{model}")
+        assert {client: int(count) for client, count in queued.items()} == counts
+        assert set(await self.redis.hkeys(f"relay:tags:line:{model}")) <= set(counts)
+        for client in counts:
+            fresh = [int(order) for whose, order, attempt in rows if whose == client and attempt == b"0"]
+            assert fresh == sorted(fresh), "a client's later task before an earlier one"
+        assert await self.redis.sismember("relay:lines", model) == bool(line)
 
     async def _nobody_waits_for_nothing(self) -> None:
         for model in (MODEL, OTHER):

@@ -67,10 +67,18 @@ class Network:
         return await self.nodes.heartbeat(node, self.sessions[node], running, draining=draining)
 
     async def submit(
-        self, *, model: str = MODEL, mode: str = "opengpu", bill: Bill | None = None, webhook: Webhook | None = None
+        self,
+        *,
+        model: str = MODEL,
+        mode: str = "opengpu",
+        bill: Bill | None = None,
+        webhook: Webhook | None = None,
+        client: str | None = None,
     ) -> TaskId:
         task_id = self.ids(mode)
-        order = Order(mode, model, REQUEST, "guest", asynchronous=True, bill=bill, webhook=webhook)  # type: ignore[arg-type]
+        order = Order(
+            mode, model, REQUEST, "guest", asynchronous=True, bill=bill, webhook=webhook, client=client  # type: ignore[arg-type]
+        )  # fmt: skip
         await self.tasks.submit(task_id, order, COMMITMENT if mode == "opengpu" else None)
         return task_id
 

@@ -220,7 +220,7 @@ async def test_the_place_of_a_task_until_it_runs(network: Network) -> None:
     node = await network.sign_in(1, slots=1)
     tasks = [await submit(network) for _ in range(3)]
     assert [(await network.tasks.read(task)).queue for task in tasks] == [
-        Place(0, "start"),
+        Place(0, "start", 0),
         Place(1, "slot"),
         Place(2, "slot"),
     ]
