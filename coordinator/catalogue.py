@@ -6,33 +6,23 @@ file ──► tables, each checked on its own ──► checks across tables �
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, HttpUrl, SecretStr, TypeAdapter, ValidationError
+from pydantic import SecretStr, ValidationError
 
-from coordinator.lifecycle import money
+from coordinator.catalogue_tables import Billing, Model, Upstream
 from coordinator.lifecycle.caller import TIERS, Tier
 from coordinator.lifecycle.order import Mode
 from coordinator.lifecycle.tiers import DEFAULT_TIERS, TierLimits, default_tiers
-from coordinator.protocol.envelope import Endpoint
+
+__all__ = ["EXAMPLE", "Billing", "Catalogue", "CatalogueError", "Model", "Upstream", "load", "parse"]
 
 EXAMPLE: Final = Path(__file__).with_name("relay.example.toml")
 _TABLES: Final = ("models", "upstreams", "billing", "tiers")
-EndpointName = Literal["chat", "completions", "embeddings"]
-# What the file calls the paths of an OpenAI server.
-ENDPOINTS: Final[Mapping[Endpoint, EndpointName]] = {
-    "chat/completions": "chat",
-    "completions": "completions",
-    "embeddings": "embeddings",
-}
-_DECIMAL: Final = re.compile(r"\d{1,12}(\.\d{1,18})?")
 
 
 class CatalogueError(Exception):
@@ -41,95 +31,6 @@ class CatalogueError(Exception):
     def __init__(self, path: Path, problems: Sequence[str]) -> None:
         super().__init__(f"{path}: " + "\n  ".join(["the catalogue can't be used:", *problems]))
         self.problems = tuple(problems)
-
-
-def _exact(value: object) -> object:
-    """Money is never a binary fraction: TOML's 0.08 is one, "0.08" is not; and a token has a price."""
-    if isinstance(value, Decimal):
-        return value
-    if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
-        raise ValueError('must be an exact decimal in quotes, such as "0.08"')
-    money.per_token(Decimal(value))
-    return Decimal(value)
-
-
-def _seconds(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 86_400:
-        raise ValueError("must be a number of seconds above 0 and at most 86400")
-    return timedelta(seconds=value)
-
-
-def _base_url(value: object) -> object:
-    url = _HTTP_URL.validate_python(value)
-    if url.username or url.password or url.query or url.fragment:
-        raise ValueError("must be a plain address: no user, password, query or fragment")
-    return str(value).rstrip("/")
-
-
-_HTTP_URL: Final = TypeAdapter(HttpUrl)
-ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}$")]
-Money = Annotated[Decimal, BeforeValidator(_exact)]
-Seconds = Annotated[timedelta, BeforeValidator(_seconds)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Price(_Table):
-    """US dollars for a million tokens, exact."""
-
-    per_1m_input_tokens: Money
-    per_1m_output_tokens: Money
-
-    @property
-    def per_token(self) -> money.Price:
-        return money.Price(money.per_token(self.per_1m_input_tokens), money.per_token(self.per_1m_output_tokens))
-
-
-class Model(_Table):
-    """One model under the name that clients use. `prices` has one entry for each of `modes`; `endpoints` are what those
-    who serve it can do."""
-
-    name: ModelName
-    display_name: str | None = Field(default=None, min_length=1, max_length=200)
-    source: Literal["openai"] = "openai"
-    modes: Annotated[list[Mode], Field(min_length=1, max_length=2)]
-    endpoints: Annotated[list[EndpointName], Field(min_length=1, max_length=3)] = ["chat", "completions"]
-    context_length: int | None = Field(default=None, ge=1)
-    since: date = date(2025, 1, 1)
-    prices: dict[Mode, Price]
-
-    def serves(self, endpoint: Endpoint) -> bool:
-        return ENDPOINTS[endpoint] in self.endpoints
-
-    def scope(self, mode: Mode) -> str:
-        """`{mode}.{source}.{model}`, as restrictions and usage name it."""
-        return f"{mode}.{self.source}.{self.name}"
-
-
-class Upstream(_Table):
-    """A direct-mode endpoint that speaks the OpenAI API under `base_url` (which ends in /v1, as a rule).
-
-    `models` maps relay names to the upstream's own. `server` is the kind of server, for what that is known to pass over
-    in silence; it is asked when the file doesn't say. `api_key` is read from the environment, never from the file.
-    """
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
-    base_url: Annotated[str, BeforeValidator(_base_url)]
-    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
-    api_key: SecretStr | None = None
-    server: Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,40}$")] | None = None
-    models: Annotated[dict[str, Annotated[str, Field(min_length=1)]], Field(min_length=1)]
-    connect_timeout: Seconds = Field(default=timedelta(seconds=5), validation_alias="connect_seconds")
-    answer_timeout: Seconds = Field(default=timedelta(seconds=300), validation_alias="answer_seconds")
-    silence_timeout: Seconds = Field(default=timedelta(seconds=60), validation_alias="silence_seconds")
-
-
-class Billing(_Table):
-    """Unless it is enabled, nothing is charged or refused for money; usage is counted all the same."""
-
-    enabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +45,17 @@ class Catalogue:
     def offers(self, mode: Mode) -> list[Model]:
         """The models of a mode, in the file's order."""
         return [model for model in self.models.values() if mode in model.modes]
+
+    @property
+    def tokenizers(self) -> dict[str, Path]:
+        """The files, by model, of the models that have one."""
+        return {name: model.tokenizer for name, model in self.models.items() if model.tokenizer is not None}
+
+    @property
+    def contexts(self) -> dict[str, int]:
+        """Tokens, by model, of the models whose length is known."""
+        lengths = {name: model.context_length for name, model in self.models.items()}
+        return {name: length for name, length in lengths.items() if length is not None}
 
     def closed_to(self, model: Model) -> list[str]:
         """The tiers that may not use it in any of its modes."""
@@ -171,7 +83,7 @@ def parse(tables: Mapping[str, Any], environ: Mapping[str, str], path: Path = EX
         for key in tables
         if key not in _TABLES
     ]
-    models = _read(Model, tables, "models", problems)
+    models = [_found(model, path, problems) for model in _read(Model, tables, "models", problems)]
     upstreams = [_with_key(upstream, environ, problems) for upstream in _read(Upstream, tables, "upstreams", problems)]
     tiers, billing = _tiers(tables.get("tiers", {}), problems), _billing(tables.get("billing", {}), problems)
     if not problems:
@@ -248,6 +160,17 @@ def _with_key(upstream: Upstream, environ: Mapping[str, str], problems: list[str
         remedy = f"the environment has no {upstream.api_key_env}; set it to the key"
         problems.append(f"[[upstreams]] {upstream.name!r}: api_key_env: {remedy}")
     return upstream.model_copy(update={"api_key": SecretStr(secret)})
+
+
+def _found(model: Model, catalogue: Path, problems: list[str]) -> Model:
+    """With the place of its tokenizer, as seen from the catalogue's."""
+    if model.tokenizer is None:
+        return model
+    place = catalogue.parent / model.tokenizer
+    if not place.is_file():
+        remedy = "write the way to the model's tokenizer.json, from this file's folder or from /, or take it out"
+        problems.append(f"[[models]] {model.name!r}: tokenizer: there is no file {place}; {remedy}")
+    return model.model_copy(update={"tokenizer": place})
 
 
 def _repeated(key: str, entries: Sequence[Model] | Sequence[Upstream]) -> list[str]:

@@ -19,7 +19,9 @@ from coordinator.api.chat import ChatLimits
 from coordinator.api.credentials import Origins
 from coordinator.api.nodes import Audience, node_routes
 from coordinator.api.webhooks import Webhooks
-from coordinator.catalogue import Catalogue
+from coordinator.catalogue import Catalogue, CatalogueError
+from coordinator.counting.vocabularies import Vocabularies
+from coordinator.counting.vocabulary import VocabularyUnusable
 from coordinator.desk import Desk
 from coordinator.dispatch.admission import Admission, AllowFile, ByStake, EveryKey
 from coordinator.dispatch.sweeper import Sweeper
@@ -75,7 +77,7 @@ def build_api(settings: Settings) -> ASGIApp:
         nodes,
         users,
         admission,
-        Reports(tasks, space, settings.pay),
+        Reports(tasks, space, settings.pay, _vocabularies(settings, catalogue), catalogue.contexts),
         space,
         Facts(space, admission, users.where, models),
         policy,
@@ -134,6 +136,13 @@ def _hold_for(policy: Policy, catalogue: Catalogue) -> timedelta:
     """Longer than any direct call runs without a word, so that none outlives what is set aside for it."""
     waits = [3 * upstream.answer_timeout + upstream.silence_timeout for upstream in catalogue.upstreams]
     return max([policy.task_timeout, *waits])
+
+
+def _vocabularies(settings: Settings, catalogue: Catalogue) -> Vocabularies:
+    try:
+        return Vocabularies(catalogue.tokenizers)
+    except VocabularyUnusable as error:
+        raise CatalogueError(settings.catalogue, [f"[[models]] tokenizer: {error}"]) from None
 
 
 def _admission(settings: Settings, stakes: Stakes) -> Admission:

@@ -76,7 +76,7 @@ class Bill:
 
 
 def counted(answer: bytes, request_bytes: int) -> Tokens:
-    """The tokens of an answer: what the model server says, within what the text can hold.
+    """The tokens of an upstream's answer: what it says, within what the text can hold. A node's: earnings.py.
 
     A token is at least one byte of text; where nothing is said, a text counts a token for every four bytes.
     """
@@ -89,25 +89,28 @@ def counted(answer: bytes, request_bytes: int) -> Tokens:
 def bounded(usage: Any, request_bytes: int, texts: list[int], *, first_only: bool = False) -> Tokens:
     """`texts`: bytes of each choice. `first_only`: the server is one that counts the first of several (llama.cpp)."""
     said = usage if isinstance(usage, Mapping) else {}
-    prompt, completion = _number(said.get("prompt_tokens")), _number(said.get("completion_tokens"))
+    prompt, completion = number(said.get("prompt_tokens")), number(said.get("completion_tokens"))
     total = sum(texts)
     if completion is not None and first_only and len(texts) > 1:
         completion = -(-completion * total // texts[0]) if texts[0] else None
     return Tokens(
-        _estimate(request_bytes) if prompt is None else min(prompt, request_bytes),
-        _estimate(total) if completion is None else min(completion, total),
+        estimate(request_bytes) if prompt is None else min(prompt, request_bytes),
+        estimate(total) if completion is None else min(completion, total),
     )
 
 
 def text_bytes(part: Any) -> int:
     """Bytes of all text in a message, a delta or a tool call; an answer's tokens are no more than that."""
-    if isinstance(part, str):
-        return len(part) if part.isascii() else len(part.encode(errors="surrogatepass"))
-    if isinstance(part, dict):
-        return sum([text_bytes(value) for name, value in part.items() if name != "role"])
-    if isinstance(part, list):
-        return sum([text_bytes(value) for value in part])
-    return 0
+    size, left = 0, [part]
+    while left:  # not by recursion: an upstream's JSON may be nested deeper than Python's stack
+        value = left.pop()
+        if isinstance(value, str):
+            size += len(value) if value.isascii() else len(value.encode(errors="surrogatepass"))
+        elif isinstance(value, dict):
+            left += [inner for name, inner in value.items() if name != "role"]
+        elif isinstance(value, list):
+            left += value
+    return size
 
 
 def _text_bytes(choice: Any) -> int:
@@ -116,11 +119,13 @@ def _text_bytes(choice: Any) -> int:
     return text_bytes(choice.get("message")) + text_bytes(choice.get("text"))
 
 
-def _estimate(size: int) -> int:
+def estimate(size: int) -> int:
+    """Tokens of a text of `size` bytes that nobody has counted."""
     return -(-size // _BYTES_PER_TOKEN)
 
 
-def _number(value: Any) -> int | None:
+def number(value: Any) -> int | None:
+    """A count as JSON has it; None for anything else."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 

@@ -55,10 +55,11 @@ class Commitment:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a Report is checked against. `request_bytes` bounds the prompt tokens that money is paid for."""
+    """What a Report is checked against. `request`: the bytes that the node was given, which bound its prompt tokens."""
 
     salt: str
     request_hash: str
     task_address: str
-    request_bytes: int
+    model: str
+    request: bytes
     endpoint: Endpoint = "chat/completions"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from coordinator.errors import RelayError, UpstreamError, UpstreamInvalidRequest, UpstreamTimeout
+from coordinator.lifecycle.money import Tokens
 from coordinator.protocol.report import Blame, Failure, FailureCode
 
 
@@ -36,11 +37,9 @@ class Pay:
     wei_per_prompt_token: int = 1_000_000_000
     wei_per_completion_token: int = 4_000_000_000
 
-    def amount(self, *, prompt_tokens: int, completion_tokens: int, request_bytes: int, answer_bytes: int) -> int:
-        """Wei for one answer. A token is at least one byte of text, so a node's word is bounded by what was said."""
-        prompt = min(prompt_tokens, request_bytes)
-        completion = min(completion_tokens, answer_bytes)
-        return prompt * self.wei_per_prompt_token + completion * self.wei_per_completion_token
+    def amount(self, tokens: Tokens) -> int:
+        """Wei for one answer. `tokens` as the coordinator has counted them, never as claimed: earnings.py."""
+        return tokens.prompt * self.wei_per_prompt_token + tokens.completion * self.wei_per_completion_token
 
 
 def client_error(failure: Failure) -> RelayError:

@@ -82,3 +82,9 @@ class Endings(Protocol):
 
 class Serving(Protocol):
     async def serving(self, models: list[str]) -> set[str]: ...
+
+
+class Vocabularies(Protocol):
+    """The models' tokenizers; `coordinator.counting.vocabularies.Vocabularies`."""
+
+    async def count(self, model: str, *texts: list[str]) -> list[int] | None: ...

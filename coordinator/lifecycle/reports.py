@@ -1,18 +1,24 @@
-"""Step 6: a Report is checked against the task, and exactly one is accepted."""
+"""Step 6: a Report is checked against the task, and exactly one is accepted.
+
+signed for this task? ──► a whole answer to what was asked? ──► tokens counted ──► the store fences, charges, pays
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
+import orjson
 import structlog
 from eth_utils.address import to_checksum_address
 
 from coordinator.errors import StoreUnavailable, UpstreamError
-from coordinator.lifecycle.answers import flaw
-from coordinator.lifecycle.money import counted
+from coordinator.lifecycle.answers import BadAnswer, checked
+from coordinator.lifecycle.earnings import NoVocabularies, earned
+from coordinator.lifecycle.money import Tokens
 from coordinator.lifecycle.order import Terms
 from coordinator.lifecycle.policy import Pay, client_error
-from coordinator.lifecycle.ports import Space, Tasks, TaskSpace
+from coordinator.lifecycle.ports import Space, Tasks, TaskSpace, Vocabularies
 from coordinator.protocol import hashing, signing
 from coordinator.protocol.ids import TaskId
 from coordinator.protocol.report import Blame, Failure, Receipt, Refusal, Report, ReportReply
@@ -23,10 +29,21 @@ _HOW: dict[Blame, Literal["refused", "fault", "handed_back"]] = {Blame.CLIENT: "
 
 
 class Reports:
-    """Takes the Reports of nodes that have proved who they are. The store fences and decides; this only checks."""
+    """Takes the Reports of nodes that have proved who they are. The store fences and decides; this only checks.
 
-    def __init__(self, tasks: Tasks, space: Space, pay: Pay) -> None:
+    `vocabularies` count what was written; `contexts` are the models' lengths in tokens, of those that have one.
+    """
+
+    def __init__(
+        self,
+        tasks: Tasks,
+        space: Space,
+        pay: Pay,
+        vocabularies: Vocabularies | None = None,
+        contexts: Mapping[str, int] | None = None,
+    ) -> None:
         self._tasks, self._space, self._pay = tasks, space, pay
+        self._vocabularies, self._contexts = vocabularies or NoVocabularies(), contexts or {}
 
     async def accept(self, node: str, report: Report) -> ReportReply:
         """`node` is the address that signed the request. Raises StoreUnavailable: the node keeps the Report then."""
@@ -49,47 +66,44 @@ class Reports:
         space = await self._space.current()
         if space is None:
             raise StoreUnavailable("The chain writer's word on the task registry is missing from the store.")
-        wrong = _wrong(space, node, report, report.receipt, report.receipt_signature, report.answer, terms)
-        if wrong is not None:
-            # its own attempt, badly done: the node's fault, the task goes elsewhere. Somebody else's: changes nothing.
-            error = UpstreamError("Every node that took the task gave a broken answer. Send the request again.")
-            fenced = await self._tasks.give_up_attempt(task_id, report.attempt, node, "fault", error)
-            return fenced or wrong
-        payment = self._pay.amount(
-            prompt_tokens=report.receipt.prompt_tokens,
-            completion_tokens=report.receipt.completion_tokens,
-            request_bytes=terms.request_bytes,
-            answer_bytes=len(report.answer),
-        )
-        tokens = counted(report.answer.encode(), terms.request_bytes)
+        if not _fits(space, node, report, report.receipt, report.receipt_signature, report.answer, terms):
+            return await self._give_up(task_id, node, report, Refusal.BAD_RECEIPT)
+        asked = orjson.loads(terms.request)
+        try:
+            answer = checked(report.answer.encode(), asked, terms.endpoint, self._contexts.get(terms.model))
+        except BadAnswer as error:
+            log.warning("bad_answer", task=task_id[:16], node=node, flaw=error.flaw)
+            return await self._give_up(task_id, node, report, Refusal.BAD_ANSWER)
+        tokens = await earned(self._vocabularies, terms, asked, answer, report.receipt)
+        _log_overclaim(task_id, node, report.receipt, tokens)
         return await self._tasks.complete(
-            task_id, report.attempt, node, report.answer, tokens, report.receipt, report.receipt_signature, payment
-        )
+            task_id, report.attempt, node, report.answer, tokens, report.receipt, report.receipt_signature,
+            self._pay.amount(tokens),
+        )  # fmt: skip
+
+    async def _give_up(self, task_id: TaskId, node: str, report: Report, wrong: Refusal) -> Refusal:
+        """Its own attempt, badly done: the node's fault, the task goes elsewhere. Somebody else's: changes nothing."""
+        error = UpstreamError("Every node that took the task gave a broken answer. Send the request again.")
+        fenced = await self._tasks.give_up_attempt(task_id, report.attempt, node, "fault", error)
+        return fenced or wrong
 
     async def _fail(self, task_id: TaskId, attempt: int, node: str, failure: Failure) -> Refusal | None:
         how = _HOW.get(failure.blame, "fault")
         return await self._tasks.give_up_attempt(task_id, attempt, node, how, client_error(failure))
 
 
-def _wrong(
+def _fits(
     space: TaskSpace, node: str, report: Report, receipt: Receipt, signature: str, answer: str, terms: Terms
-) -> Refusal | None:
+) -> bool:
     """Everything the contract will check, checked before money depends on it."""
-    said = answer.encode()
     fits = (
         receipt.attempt == report.attempt
         and receipt.task == to_checksum_address(terms.task_address)
         and receipt.request_hash == terms.request_hash
-        and receipt.response_hash == hashing.salted_hash(hashing.unhex(terms.salt), said)
+        and receipt.response_hash == hashing.salted_hash(hashing.unhex(terms.salt), answer.encode())
         and receipt.started_at_ms <= receipt.finished_at_ms
     )
-    if not fits or not _signed(space, node, receipt, signature):
-        return Refusal.BAD_RECEIPT
-    found = flaw(said, terms.endpoint)
-    if found is not None:
-        log.warning("bad_answer", task=report.task_id[:16], node=node, flaw=found)
-        return Refusal.BAD_ANSWER
-    return None
+    return fits and _signed(space, node, receipt, signature)
 
 
 def _signed(space: TaskSpace, node: str, receipt: Receipt, signature: str) -> bool:
@@ -97,3 +111,12 @@ def _signed(space: TaskSpace, node: str, receipt: Receipt, signature: str) -> bo
         return signing.recover(space.receipt_digest(receipt), signature) == node
     except signing.SignatureMismatch:
         return False
+
+
+def _log_overclaim(task_id: TaskId, node: str, receipt: Receipt, tokens: Tokens) -> None:
+    """For the operator to see; it earns nothing, so it is no fault."""
+    if receipt.completion_tokens > tokens.completion or receipt.prompt_tokens > tokens.prompt:
+        log.info(
+            "claimed_more", task=task_id[:16], node=node, prompt=(receipt.prompt_tokens, tokens.prompt),
+            completion=(receipt.completion_tokens, tokens.completion),
+        )  # fmt: skip

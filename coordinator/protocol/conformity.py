@@ -181,6 +181,8 @@ def _is_json(text: str, keys: list[str]) -> bool:
         value = json.loads(text)
     except ValueError:
         return False
+    except RecursionError:  # deeper than can be checked here, and it may be JSON
+        return True
     return not keys or (isinstance(value, dict) and all(key in value for key in keys))
 
 

@@ -124,14 +124,13 @@ class TaskStore:
     async def terms(self, task_id: TaskId) -> Terms | None:
         """None for an unknown task."""
         with unavailable():
-            pipe = self._redis.pipeline(transaction=False)
-            pipe.hmget(f"relay:task:{task_id}", "salt", "request_hash", "task_address", "endpoint")
-            pipe.hstrlen(f"relay:task:{task_id}", "request")
-            (salt, request_hash, address, endpoint), length = await pipe.execute()
-        if salt is None:
+            names = ("salt", "request_hash", "task_address", "endpoint", "model", "request")
+            row = cast(list[bytes | None], await self._redis.hmget(f"relay:task:{task_id}", names))
+        salt, request_hash, address, endpoint, model, request = (value or b"" for value in row)
+        if row[0] is None:
             return None
-        links = (salt.decode(), request_hash.decode(), address.decode())
-        return Terms(*links, length, cast(Endpoint, endpoint.decode()) if endpoint else "chat/completions")
+        links = (salt.decode(), request_hash.decode(), address.decode(), model.decode())
+        return Terms(*links, request, cast(Endpoint, endpoint.decode() or "chat/completions"))
 
     async def complete(
         self,

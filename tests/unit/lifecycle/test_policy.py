@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from coordinator.lifecycle.money import Tokens
 from coordinator.lifecycle.policy import Pay, client_error
 from coordinator.protocol.report import Failure, FailureCode
 
 
-def test_a_nodes_token_counts_are_bounded_by_the_text() -> None:
-    pay = Pay(wei_per_prompt_token=2, wei_per_completion_token=3)
-    honest = pay.amount(prompt_tokens=5, completion_tokens=7, request_bytes=100, answer_bytes=100)
-    greedy = pay.amount(prompt_tokens=10**9, completion_tokens=10**9, request_bytes=100, answer_bytes=100)
-    assert (honest, greedy) == (31, 500)
+def test_a_node_is_paid_for_counted_tokens_in_whole_wei() -> None:
+    assert Pay(wei_per_prompt_token=2, wei_per_completion_token=3).amount(Tokens(5, 7)) == 31
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Counts tokens with the models' own tokenizers, so that nobody is paid by his own word."""
