@@ -168,6 +168,7 @@ class Family:
         self._watchers: list[asyncio.Task[None]] = []
         self._layers: list[list[str]] = []
         self._mortal: set[str] = set()
+        self._down_until: dict[str, float] = {}
         self._stopping = False
 
     def pid(self, name: str) -> int:
@@ -176,6 +177,13 @@ class Family:
     def let_die(self, name: str) -> None:
         """From now on that child's death is left alone."""
         self._mortal.add(name)
+
+    def kill_one(self, name: str, down: float = 0.0) -> int:
+        """kill -9, for tests and storms; started again after `down` seconds at the earliest. Returns the pid it had."""
+        self._down_until[name] = time.monotonic() + down
+        child = self.children[name]
+        child.end()
+        return child.pid
 
     async def start(self, *recipes: Recipe) -> None:
         """Starts them all at once, as one layer, and returns when each is ready. Raises StartFailed."""
@@ -195,7 +203,7 @@ class Family:
             if time.monotonic() - child.started > STEADY_AFTER:
                 backoff = FIRST_BACKOFF
             died = time.monotonic()
-            await asyncio.sleep(backoff)
+            await asyncio.sleep(max(backoff, self._down_until.pop(recipe.name, 0.0) - died))
             backoff = min(2 * backoff, LONGEST_BACKOFF)
             again = self.children[recipe.name] = Child.spawn(recipe)
             outcome = "ready"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,12 +25,16 @@ class Plan:
     """What to start: the API's port (0: any free one), how many nodes, and of how many slots each.
 
     `backend_port`: a model server that listens already, taken instead of the tiny model by nodes and by direct mode.
+    `backend_ports`: one a node, where each is to have its own. `settings`: more of the coordinator's and the nodes'
+    environment, RELAY_… and NODE_…
     """
 
     port: int
     nodes: int
     slots: int = 4
     backend_port: int | None = None
+    backend_ports: tuple[int, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -116,6 +120,7 @@ class Network:
             "RELAY_PORT": str(port),
             "RELAY_NODE_ALLOW_FILE": str(path / "nodes.allow"),
             **{setting: contracts[name] for setting, name in addresses.items() if name in contracts},
+            **{name: value for name, value in self.plan.settings.items() if name.startswith("RELAY_")},
         }
 
     async def _contracts(self, coordinator: relay.Coordinator) -> dict[str, str]:
@@ -156,11 +161,10 @@ class Network:
         home = self.home.path / "nodes" / str(number)
         signed_in = relay.SignedIn(self.redis, account(home / "node.key"))
         settings = {"NODE_COORDINATOR_URL": base_url, "NODE_SLOTS": str(self.plan.slots)}
-        if self.plan.backend_port:
-            settings |= {
-                "NODE_BACKEND_URL": f"http://127.0.0.1:{self.plan.backend_port}/v1",
-                "NODE_MODELS": relay.MODEL,
-            }
+        settings |= {name: value for name, value in self.plan.settings.items() if name.startswith("NODE_")}
+        backend = self.plan.backend_ports[number - 1] if self.plan.backend_ports else self.plan.backend_port
+        if backend:
+            settings |= {"NODE_BACKEND_URL": f"http://127.0.0.1:{backend}/v1", "NODE_MODELS": relay.MODEL}
         return relay.node(number, home, settings, self.home.log(f"node {number}"), signed_in)
 
     def _write_up(self) -> None:

@@ -1,0 +1,5 @@
+import sys
+
+from scripts.storm.cli import main
+
+sys.exit(main())

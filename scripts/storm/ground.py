@@ -1,0 +1,138 @@
+"""What a storm rages over: a network of real nodes, each with a backend of its own, and the clients' keys."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from eth_keys.datatypes import PrivateKey
+from redis.asyncio import Redis
+
+from coordinator.protocol.session import STANDING_PATH
+from scripts.network.children import Recipe
+from scripts.network.home import Home, free_port
+from scripts.network.keys import account
+from scripts.network.network import Network, Plan
+from scripts.network.wire import Refused, call
+from scripts.storm.hostile import key_of
+from scripts.storm.options import Options
+from scripts.storm.rogue import signed
+from scripts.storm.schedule import Strike
+
+CLIENT_KEYS = 3
+# Shorter than an operator would choose, so that a minute shows what they do; the lease is the default.
+SETTINGS = {
+    "RELAY_ATTEMPT_TIMEOUT_SECONDS": "20",
+    "RELAY_FIRST_TOKEN_SECONDS": "6",
+    "RELAY_TASK_TIMEOUT_SECONDS": "45",
+    "NODE_REQUEST_TIMEOUT_SECONDS": "12",
+    "NODE_SILENCE_SECONDS": "5",
+}
+CALL_SECONDS = 90.0  # longer than a task may take
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """`sessions`: one a client's key; `backends`: their ports, by the nodes' numbers from 1."""
+
+    network: Network
+    up: dict[str, Any]
+    addresses: list[str]
+    backends: list[int]
+    sessions: list[aiohttp.ClientSession]
+    stranger: aiohttp.ClientSession
+    redis: Redis
+
+
+@asynccontextmanager
+async def ground(options: Options, strikes: tuple[Strike, ...], tell: Callable[[str], None]) -> AsyncIterator[Ground]:
+    """Everything started; stopped at the end, and removed unless `options.state` says where to keep it."""
+    async with contextlib.AsyncExitStack() as stack:
+        where = options.state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relay-storm-")))
+        home = Home(where / "network", fresh=True)
+        stack.callback(home.close)
+        backends = _ports(options.nodes + 1)  # the last one is direct mode's, and always well
+        plan = Plan(0, options.nodes, options.slots, backends[-1], tuple(backends[:-1]), SETTINGS)
+        network = Network(home, plan, tell)
+        stack.push_async_callback(network.stop)
+        _admit(home, options.seed, strikes)
+        await network.family.start(*(_backend(home, at, port) for at, port in enumerate(backends, 1)))
+        up = await network.start()
+        keys = await asyncio.to_thread(_keys, up)
+        sessions = [await stack.enter_async_context(_session(key)) for key in keys]
+        redis = Redis.from_url(up["redis_url"], protocol=2, decode_responses=True)
+        stack.push_async_callback(redis.aclose)
+        addresses = [account(_key_file(home, number)) for number in range(1, options.nodes + 1)]
+        yield Ground(
+            network, up, addresses, backends[:-1], sessions, await stack.enter_async_context(_session(None)), redis
+        )
+
+
+async def standing(ground: Ground, number: int) -> dict[str, Any]:
+    """What the coordinator thinks of a node; empty where it doesn't say."""
+    key_file = _key_file(ground.network.home, number)
+    key = PrivateKey(bytes.fromhex(key_file.read_text().strip().removeprefix("0x")))
+    headers = signed(key, ground.up["base_url"], STANDING_PATH, b"{}")
+    try:
+        told: dict[str, Any] = await asyncio.to_thread(
+            call, f"{ground.up['base_url']}{STANDING_PATH}", {}, headers=headers
+        )
+    except (OSError, Refused):
+        return {}
+    return told
+
+
+def _key_file(home: Home, number: int) -> Path:
+    return home.path / "nodes" / str(number) / "node.key"
+
+
+def _ports(count: int) -> list[int]:
+    ports: list[int] = []
+    while len(ports) < count:
+        ports.append(free_port(but=ports))
+    return ports
+
+
+def _backend(home: Home, number: int, port: int) -> Recipe:
+    async def answers() -> bool:
+        try:
+            await asyncio.to_thread(call, f"http://127.0.0.1:{port}/v1/models", timeout=2.0)
+        except (OSError, Refused):
+            return False
+        return True
+
+    command = [sys.executable, "-m", "scripts.storm.backend", str(port)]
+    return Recipe(f"backend {number}", lambda: command, home.log(f"backend {number}"), ready=answers)
+
+
+def _admit(home: Home, seed: int, strikes: tuple[Strike, ...]) -> None:
+    """Hostile nodes are strangers who were let in. The network adds its own nodes to the file."""
+    addresses = (key_of(seed, strike.number).public_key.to_checksum_address() for strike in strikes)
+    (home.path / "nodes.allow").write_text("".join(f"{address}  # a rogue\n" for address in addresses))
+
+
+def _keys(up: dict[str, Any]) -> list[str]:
+    """Several clients: the one that the network made, and some of its superkey's."""
+    headers = {"authorization": f"Bearer {up['superkey']}"}
+    made = [
+        call(f"{up['base_url']}/v2/customer/keys", {"name": f"storm {number}"}, headers=headers)
+        for number in range(1, CLIENT_KEYS)
+    ]
+    return [up["api_key"], *(row["key"] for row in made)]
+
+
+def _session(key: str | None) -> aiohttp.ClientSession:
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    return aiohttp.ClientSession(
+        headers=headers,
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=3),
+        timeout=aiohttp.ClientTimeout(total=CALL_SECONDS),
+    )
