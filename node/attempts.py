@@ -23,6 +23,7 @@ from coordinator.protocol.envelope import Envelope
 from coordinator.protocol.hashing import salted_hash, unhex
 from coordinator.protocol.ids import AttemptId, split_attempt_id
 from coordinator.protocol.report import Failure, FailureCode, Report
+from node.answering import Answering
 from node.log import shown
 
 log = structlog.get_logger()
@@ -40,16 +41,18 @@ class Reports(Protocol):
     def unsettled(self) -> tuple[AttemptId, ...]: ...
 
 
-Perform = Callable[[Envelope], Awaitable[Report]]
+# The second argument is called when the backend's first token has come.
+Perform = Callable[[Envelope, Callable[[], None]], Awaitable[Report]]
 
 
 class Attempts:
-    """All of it runs in the event loop's thread."""
+    """All of it runs in the event loop's thread. `beat` asks for a heartbeat out of turn."""
 
-    def __init__(self, slots: int, perform: Perform, reports: Reports) -> None:
+    def __init__(self, slots: int, perform: Perform, reports: Reports, beat: Callable[[], None]) -> None:
         self._slots = slots
         self._perform = perform
         self._reports = reports
+        self._answering = Answering(beat)
         self._waiting: deque[Envelope] = deque()
         self._running: dict[AttemptId, asyncio.Task[None]] = {}
         self._ended: OrderedDict[AttemptId, None] = OrderedDict()
@@ -76,6 +79,10 @@ class Attempts:
         """Taken and not yet settled: what the heartbeats list, and what keeps its lease."""
         waiting = (envelope.attempt_id for envelope in self._waiting)
         return tuple(dict.fromkeys((*self._running, *waiting, *self._reports.unsettled())))
+
+    def answering(self) -> tuple[AttemptId, ...]:
+        """Of those that are held, whose first token has come."""
+        return self._answering.begun(self.held())
 
     def knows(self, attempt: AttemptId) -> bool:
         if attempt in self._ended or attempt in self._running or self._reports.holds(attempt):
@@ -138,7 +145,7 @@ class Attempts:
 
     async def _run(self, envelope: Envelope) -> None:
         try:
-            report = await self._perform(envelope)
+            report = await self._perform(envelope, partial(self._answering.heard, envelope.attempt_id))
         except Exception as error:
             # A bug of the node's own: never silent, never the client's fault. The text of the error may hold a prompt.
             where = traceback.format_tb(error.__traceback__)
@@ -147,11 +154,17 @@ class Attempts:
             )
             failure = Failure(code=FailureCode.BACKEND_ERROR, message="the node failed")
             report = Report(task_id=envelope.task_id, attempt=envelope.attempt, failure=failure)
+        if report.answer is not None:
+            self._answering.answered(envelope.attempt_id)
+        else:
+            self._answering.forget(envelope.attempt_id)
         self._remember(envelope.attempt_id)
         self._reports.submit(report)
 
-    def _on_done(self, attempt: AttemptId, _: asyncio.Task[None]) -> None:
+    def _on_done(self, attempt: AttemptId, task: asyncio.Task[None]) -> None:
         del self._running[attempt]
+        if task.cancelled():
+            self._answering.forget(attempt)
         self._fill_slots()
         if not self._running:
             self._idle.set()

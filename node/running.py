@@ -40,6 +40,9 @@ class Switchboard:
     def held(self) -> tuple[AttemptId, ...]:
         return self._attempts.held()
 
+    def answering(self) -> tuple[AttemptId, ...]:
+        return self._attempts.answering()
+
     def granted(self, grant: SessionGrant) -> None:
         self._supervisor.serve(grant.broker)
 

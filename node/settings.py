@@ -77,6 +77,8 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     # An attempt never runs longer than its deadline either.
     request_timeout_seconds: float = Field(default=300, gt=0)
+    # In the middle of an answer: models write tens of tokens a second, so a minute without one is a hung server.
+    silence_seconds: float = Field(default=60, gt=0)
     drain_seconds: float = Field(default=60, ge=0)
 
     @model_validator(mode="before")
@@ -108,6 +110,10 @@ class Settings(BaseSettings):
     @property
     def request_timeout(self) -> timedelta:
         return timedelta(seconds=self.request_timeout_seconds)
+
+    @property
+    def silence(self) -> timedelta:
+        return timedelta(seconds=self.silence_seconds)
 
     @property
     def drain_limit(self) -> timedelta:

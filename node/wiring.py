@@ -72,7 +72,7 @@ async def _engine(settings: Settings, stop: asyncio.Event) -> AsyncIterator[Engi
         else:
             address = BackendAddress(settings.backend_url, settings.api_key())
         session = await stack.enter_async_context(backend_session(settings.slots))
-        backend = WatchedBackend(HttpBackend(session, address))
+        backend = WatchedBackend(HttpBackend(session, address, settings.silence))
         stack.push_async_callback(backend.close)
         kind = kind or await _kind_once_up(backend, address, stop)
         if kind is None:
@@ -106,7 +106,7 @@ async def _node(settings: Settings, identity: Identity, engine: Engine) -> Async
     line = SignedLine(settings.coordinator_url, identity, line_transport(connections))
     poster = Poster(line, Outbox(settings.state, identity.address))
     performer = Performer(identity, engine.inference.run, lambda: presence.grant)
-    attempts = Attempts(settings.slots, performer, poster)
+    attempts = Attempts(settings.slots, performer, poster, lambda: presence.beat())
     supervisor = Supervisor(
         start_worker=lambda credential, events: CeleryWorker(credential, events, loop),
         deliver=attempts.deliver,

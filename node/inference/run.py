@@ -15,9 +15,13 @@ from coordinator.protocol.conformity import ignored, unsupported
 from coordinator.protocol.envelope import Endpoint, Envelope
 from coordinator.protocol.report import FailureCode
 from coordinator.protocol.shapes import is_answer, recoded
-from node.inference.backend import Backend, BackendFault
+from coordinator.protocol.streaming import streams
+from coordinator.protocol.wholeness import unfinished
+from node.inference.backend import Backend, BackendFault, Heard
 
 _UINT32 = 2**32 - 1
+# Whether the backend streams is the node's to say: the client gets one piece.
+_SAYS_HOW = frozenset({"stream", "stream_options"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +44,19 @@ class Inference:
         self._limit = limit
         self._kind = kind
 
-    async def run(self, envelope: Envelope) -> Answer:
-        """Raises BackendFault."""
+    async def run(self, envelope: Envelope, heard: Heard) -> Answer:
+        """Where the backend is asked for a stream, `heard` is called at its first token. Raises BackendFault."""
         request = _request(envelope)
         if missing := ignored(self._kind, request):
             raise BackendFault(FailureCode.BACKEND_UNSUPPORTED, missing)
         started = _now_ms()
         sent, limit = self._body(envelope, request), self._time_left(envelope)
-        body = await self._backend.complete(sent, limit, envelope.endpoint)
+        streamed = streams(request, envelope.endpoint)
+        body = await self._backend.complete(sent, limit, envelope.endpoint, heard if streamed else None)
         finished = _now_ms()
         text, completion = _parsed(body, envelope.endpoint)
+        if flaw := unfinished(request, completion, envelope.endpoint):  # before what it lacks for the same reason
+            raise BackendFault(FailureCode.BACKEND_ERROR, f"the backend's answer is not whole: {flaw}")
         if missing := unsupported(request, completion, envelope.endpoint):
             raise BackendFault(FailureCode.BACKEND_UNSUPPORTED, missing)
         if envelope.endpoint == "embeddings" and (again := recoded(request, completion)) is not None:
@@ -61,9 +68,10 @@ class Inference:
         own_name = self._models.get(envelope.model)
         if own_name is None:
             raise BackendFault(FailureCode.HANDED_BACK, f"this node does not serve {envelope.model}")
-        if request.get("model") == own_name:
+        if request.get("model") == own_name and not _SAYS_HOW.intersection(request):
             return envelope.request.encode()
-        return json.dumps({**request, "model": own_name}).encode()
+        fields = {name: value for name, value in request.items() if name not in _SAYS_HOW}
+        return json.dumps({**fields, "model": own_name}).encode()
 
     def _time_left(self, envelope: Envelope) -> timedelta:
         """A duration, not a moment: this machine's clock is not the coordinator's."""

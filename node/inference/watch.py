@@ -14,7 +14,7 @@ import structlog
 
 from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.report import FailureCode
-from node.inference.backend import Backend, BackendFault
+from node.inference.backend import Backend, BackendFault, Heard
 
 log = structlog.get_logger()
 
@@ -30,10 +30,16 @@ class WatchedBackend:
         self._probing: asyncio.Task[None] | None = None
         self.on_change: Callable[[bool], None] = lambda down: None
 
-    async def complete(self, request: bytes, timeout: timedelta, endpoint: Endpoint = "chat/completions") -> bytes:
+    async def complete(
+        self,
+        request: bytes,
+        timeout: timedelta,
+        endpoint: Endpoint = "chat/completions",
+        heard: Heard | None = None,
+    ) -> bytes:
         """Raises BackendFault."""
         try:
-            return await self._backend.complete(request, timeout, endpoint)
+            return await self._backend.complete(request, timeout, endpoint, heard)
         except BackendFault as fault:
             if fault.code is FailureCode.BACKEND_UNREACHABLE and self._probing is None:
                 self._probing = asyncio.create_task(self._probe_until_up())

@@ -77,6 +77,9 @@ class Listener(Protocol):
     def held(self) -> tuple[AttemptId, ...]:
         """The attempts whose leases a heartbeat renews."""
 
+    def answering(self) -> tuple[AttemptId, ...]:
+        """Those of them whose first token has come."""
+
     def granted(self, grant: SessionGrant) -> None:
         """A session has begun."""
 
@@ -190,7 +193,9 @@ class Presence:
 
     async def _heartbeat(self, grant: SessionGrant) -> HeartbeatReply:
         held = self._listener.held()[:_MOST_LISTED]
-        beat = Heartbeat(session=grant.session, running=held, draining=self._draining or self._paused)
+        answering = self._listener.answering()[:_MOST_LISTED]
+        draining = self._draining or self._paused
+        beat = Heartbeat(session=grant.session, running=held, answering=answering, draining=draining)
         return await self._ask(HEARTBEAT_PATH, beat, HeartbeatReply, _HEARTBEAT_TIMEOUT)
 
     async def _sleep(self, seconds: float) -> None:

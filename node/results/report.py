@@ -10,10 +10,10 @@ from coordinator.protocol.report import Failure, Receipt, Report
 from coordinator.protocol.session import SessionGrant
 from coordinator.protocol.signing import sign_digest
 from node.identity import Identity
-from node.inference.backend import BackendFault
+from node.inference.backend import BackendFault, Heard
 from node.inference.run import Answer
 
-Run = Callable[[Envelope], Awaitable[Answer]]
+Run = Callable[[Envelope, Heard], Awaitable[Answer]]
 
 
 def answered(identity: Identity, grant: SessionGrant, envelope: Envelope, answer: Answer) -> Report:
@@ -51,12 +51,12 @@ class Performer:
         self._run = run
         self._grant = grant
 
-    async def __call__(self, envelope: Envelope) -> Report:
+    async def __call__(self, envelope: Envelope, heard: Heard) -> Report:
         grant = self._grant()
         if grant is None:
             raise RuntimeError("an Envelope came before a session")
         try:
-            answer = await self._run(envelope)
+            answer = await self._run(envelope, heard)
         except BackendFault as fault:
             return failed(envelope, fault)
         return answered(self._identity, grant, envelope, answer)

@@ -18,6 +18,24 @@ def completion(content: str | None = "Hello!", **fields: Any) -> dict[str, Any]:
     return {"id": "c", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage, **fields}
 
 
+def chunk(delta: dict[str, Any] | None = None, finish_reason: str | None = None, **fields: Any) -> dict[str, Any]:
+    """A frame of a streamed chat completion; without a delta, the one that holds the counts."""
+    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish_reason}]
+    return {"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": choices, **fields}
+
+
+def chunks(*texts: str, **fields: Any) -> list[dict[str, Any]]:
+    """A whole stream, as vLLM sends it."""
+    usage = {"prompt_tokens": 7, "completion_tokens": len(texts), "total_tokens": 7 + len(texts)}
+    begin, end = chunk({"role": "assistant", "content": ""}, **fields), chunk({}, "stop", **fields)
+    return [begin, *(chunk({"content": text}, **fields) for text in texts), end, chunk(usage=usage, **fields)]
+
+
+def sse(frames: list[Any], *, done: bool = True) -> bytes:
+    told = [frame if isinstance(frame, bytes) else json.dumps(frame).encode() for frame in frames]
+    return b"".join(b"data: " + frame + b"\n\n" for frame in (*told, *([b"[DONE]"] if done else [])))
+
+
 class BackendHttp:
     """`requests`: the bodies that came. `answers`: taken one a request, then `body` with status 200 again and again."""
 
@@ -69,6 +87,30 @@ class BackendHttp:
 
         async def say(_: web.Request) -> web.StreamResponse:
             return web.Response(status=status, body=raw, content_type="application/json")
+
+        self.answers.append(say)
+
+    def stream(self, *parts: bytes | asyncio.Event, hang: bool = False) -> None:
+        """Answers with these bytes, one write each, waiting for each Event; then ends, or says nothing more."""
+
+        async def say(request: web.Request) -> web.StreamResponse:
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+            await response.prepare(request)
+            self.busy += 1
+            try:
+                for part in parts:
+                    if isinstance(part, asyncio.Event):
+                        await part.wait()
+                    else:
+                        await response.write(part)
+                if hang:
+                    await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.broken_off += 1
+                raise
+            finally:
+                self.busy -= 1
+            return response
 
         self.answers.append(say)
 

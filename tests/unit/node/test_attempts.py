@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -46,11 +47,17 @@ class Bench:
         self.gate = asyncio.Event()
         self.begun: list[AttemptId] = []
         self.cancelled: list[AttemptId] = []
+        self.heard: dict[AttemptId, Callable[[], None]] = {}
         self.reports = Kept()
-        self.attempts = Attempts(slots, self.perform, self.reports)
+        self.beats = 0
+        self.attempts = Attempts(slots, self.perform, self.reports, self.beat)
 
-    async def perform(self, given: Envelope) -> Report:
+    def beat(self) -> None:
+        self.beats += 1
+
+    async def perform(self, given: Envelope, heard: Callable[[], None]) -> Report:
         self.begun.append(given.attempt_id)
+        self.heard[given.attempt_id] = heard
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
@@ -141,10 +148,10 @@ async def test_cancelled_attempts_stop_and_their_reports_are_dropped(bench: Benc
 
 
 async def test_a_bug_in_the_node_is_a_node_fault(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    async def broken(_: Envelope) -> Report:
+    async def broken(_: Envelope, heard: Callable[[], None]) -> Report:
         raise ZeroDivisionError("the prompt")
 
-    attempts = Attempts(1, broken, bench.reports)
+    attempts = Attempts(1, broken, bench.reports, bench.beat)
     attempts.deliver(envelope().model_dump())
     await until(lambda: bench.reports.submitted)
     failure = bench.reports.submitted[0].failure

@@ -22,6 +22,7 @@ from tests.fakes.backend import BackendHttp, completion
 from tests.fakes.coordinator_http import envelope, until
 
 PROMPT = "A secret that only the client and the model may know."
+TOOL = {"type": "function", "function": {"name": "now"}}
 
 
 @pytest.fixture
@@ -45,7 +46,11 @@ def inference(session: aiohttp.ClientSession, url: str, *, own_name: str = "m", 
 async def run(
     session: aiohttp.ClientSession, url: str, request: dict[str, Any] | None = None, **options: Any
 ) -> Answer:
-    return await inference(session, url, **options).run(envelope(request))
+    return await inference(session, url, **options).run(envelope(request), unheard)
+
+
+def unheard() -> None:
+    """A first token that nobody waits for."""
 
 
 def asking(**fields: Any) -> dict[str, Any]:
@@ -66,11 +71,13 @@ async def fault(
 async def test_the_request_goes_out_and_the_answer_comes_back_byte_for_byte(
     backend: BackendHttp, session: aiohttp.ClientSession, suffix: str
 ) -> None:
+    """What is asked for in one piece; streamed answers are in test_streamed.py."""
     backend.body = (
-        b' {"choices" : [ {"message":{"content":"\xc3\xa9\\u00e9 \\ud83d\\ude00"}} ], "usage":{"prompt_tokens":3}}\n'
+        b' {"choices" : [ {"message":{"content":"\xc3\xa9\\u00e9 \\ud83d\\ude00"},"finish_reason":"stop"} ],'
+        b' "usage":{"prompt_tokens":3}}\n'
     )
-    given = envelope(asking(seed=2**70, temperature=0.10))
-    answer = await inference(session, backend.url + suffix).run(given)
+    given = envelope(asking(seed=2**70, temperature=0.10, tools=[TOOL]))
+    answer = await inference(session, backend.url + suffix).run(given, unheard)
     assert backend.requests == [given.request.encode()]
     assert answer.body.encode() == backend.body
     assert (answer.prompt_tokens, answer.completion_tokens) == (3, 0)
@@ -80,7 +87,7 @@ async def test_the_request_goes_out_and_the_answer_comes_back_byte_for_byte(
 async def test_an_envelope_says_which_path_its_request_is_for(
     backend: BackendHttp, session: aiohttp.ClientSession
 ) -> None:
-    text = b'{"model":"m","choices":[{"text":"time"}]}'
+    text = b'{"model":"m","choices":[{"text":"time","finish_reason":"stop"}]}'
     vectors = b'{"model":"m","data":[{"embedding":[0.5]}],"usage":{"prompt_tokens":3,"total_tokens":3}}'
     runs: list[tuple[Endpoint, dict[str, Any], bytes]] = [
         ("completions", {"model": "m", "prompt": "Once"}, text),
@@ -89,7 +96,7 @@ async def test_an_envelope_says_which_path_its_request_is_for(
     for endpoint, request, answer in runs:
         backend.body = answer
         given = envelope(request).model_copy(update={"endpoint": endpoint})
-        told = await inference(session, backend.url).run(given)
+        told = await inference(session, backend.url).run(given, unheard)
         assert backend.paths[-1] == f"/v1/{endpoint}"
         assert told.body.encode() == answer
     assert (told.prompt_tokens, told.completion_tokens) == (3, 0)
@@ -98,7 +105,7 @@ async def test_an_envelope_says_which_path_its_request_is_for(
 async def test_an_answer_of_another_endpoint_is_none(backend: BackendHttp, session: aiohttp.ClientSession) -> None:
     given = envelope({"model": "m", "prompt": "Once"}).model_copy(update={"endpoint": "completions"})
     with pytest.raises(BackendFault) as raised:
-        await inference(session, backend.url).run(given)
+        await inference(session, backend.url).run(given, unheard)
     assert raised.value.code is FailureCode.BACKEND_ERROR
 
 
@@ -110,7 +117,7 @@ async def test_a_refusal_does_not_repeat_the_prompt_at_any_endpoint(
     endpoint = "completions" if field == "prompt" else "embeddings"
     given = envelope({"model": "m", field: [PROMPT]}).model_copy(update={"endpoint": endpoint})
     with pytest.raises(BackendFault) as raised:
-        await inference(session, backend.url).run(given)
+        await inference(session, backend.url).run(given, unheard)
     assert PROMPT not in raised.value.message
 
 
@@ -120,7 +127,7 @@ async def test_embeddings_are_handed_in_as_the_client_asked_for_them(
     backend.body = b'{"model":"m","data":[{"embedding":[0.5]}]}'
     request = {"model": "m", "input": "Once", "encoding_format": "base64"}
     given = envelope(request).model_copy(update={"endpoint": "embeddings"})
-    told = json.loads((await inference(session, backend.url).run(given)).body)
+    told = json.loads((await inference(session, backend.url).run(given, unheard)).body)
     assert told == {"model": "m", "data": [{"embedding": "AAAAPw=="}]}
 
 
@@ -130,20 +137,23 @@ async def test_a_parameter_that_llama_cpp_passes_over_is_the_clients_fault(
     request = {"model": "m", "prompt": "Once", "echo": True}
     given = envelope(request).model_copy(update={"endpoint": "completions"})
     with pytest.raises(BackendFault, match="BACKEND_UNSUPPORTED") as raised:
-        await inference(session, backend.url, kind="llamacpp").run(given)
+        await inference(session, backend.url, kind="llamacpp").run(given, unheard)
     assert raised.value.message.startswith("echo")
 
 
 async def test_the_backends_own_model_name_and_key(backend: BackendHttp, session: aiohttp.ClientSession) -> None:
     await run(session, backend.url, asking(seed=2**70, stop=["é"]), own_name="org/own", api_key="sk-1")
-    assert json.loads(backend.requests[0]) == asking(seed=2**70, stop=["é"], model="org/own")
+    sent = json.loads(backend.requests[0])
+    assert sent.pop("stream") is True
+    assert sent.pop("stream_options") == {"include_usage": True}
+    assert sent == asking(seed=2**70, stop=["é"], model="org/own")
     assert backend.headers[0]["Authorization"] == "Bearer sk-1"
     assert backend.headers[0]["Accept-Encoding"] == "identity"
 
 
 async def test_a_model_that_is_not_served_is_handed_back(backend: BackendHttp, session: aiohttp.ClientSession) -> None:
     with pytest.raises(BackendFault) as raised:
-        await inference(session, backend.url).run(envelope(model="other"))
+        await inference(session, backend.url).run(envelope(model="other"), unheard)
     assert raised.value.code is FailureCode.HANDED_BACK
     assert not backend.requests
 
@@ -274,7 +284,7 @@ async def test_no_answer_in_time(backend: BackendHttp, session: aiohttp.ClientSe
     given = envelope(asking())
     given = given.model_copy(update={"deadline_ms": given.assigned_at_ms + due_ms})
     with pytest.raises(BackendFault) as raised:
-        await inference(session, backend.url, limit=timedelta(milliseconds=150)).run(given)
+        await inference(session, backend.url, limit=timedelta(milliseconds=150)).run(given, unheard)
     assert raised.value.code is FailureCode.BACKEND_TIMEOUT
     await until(lambda: backend.broken_off)
 
@@ -293,7 +303,7 @@ async def test_a_request_that_is_no_object(
 ) -> None:
     given = Envelope.model_validate({**envelope().model_dump(), "request": request_text})
     with pytest.raises(BackendFault) as raised:
-        await inference(session, backend.url).run(given)
+        await inference(session, backend.url).run(given, unheard)
     assert raised.value.code is FailureCode.BACKEND_REFUSED
 
 

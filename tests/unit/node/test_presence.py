@@ -34,11 +34,15 @@ IDENTITY = Identity.of(PrivateKey(b"\x11" * 32))
 class Heard:
     def __init__(self) -> None:
         self.holds: list[AttemptId] = []
+        self.begun: list[AttemptId] = []
         self.grants: list[SessionGrant] = []
         self.replies: list[HeartbeatReply] = []
 
     def held(self) -> tuple[AttemptId, ...]:
         return tuple(self.holds)
+
+    def answering(self) -> tuple[AttemptId, ...]:
+        return tuple(self.begun)
 
     def granted(self, grant: SessionGrant) -> None:
         self.grants.append(grant)
@@ -99,9 +103,11 @@ async def test_signs_in_and_beats_at_once_and_then_steadily(coordinator: Coordin
 async def test_lists_what_it_holds_and_hears_what_is_cancelled_and_expected(
     coordinator: CoordinatorHttp, node: Node
 ) -> None:
-    node.heard.holds = [AttemptId("opengpu:x#1")]
+    node.heard.holds = [AttemptId("opengpu:x#1"), AttemptId("opengpu:z#1")]
+    node.heard.begun = [AttemptId("opengpu:x#1")]
     coordinator.expected, coordinator.cancelled = ["opengpu:y#1"], ["opengpu:x#1"]
-    await until(lambda: any(beat.running == ("opengpu:x#1",) for beat in coordinator.beats))
+    await until(lambda: any(beat.running == ("opengpu:x#1", "opengpu:z#1") for beat in coordinator.beats))
+    assert any(beat.answering == ("opengpu:x#1",) for beat in coordinator.beats)
     wanted = HeartbeatReply(expected=("opengpu:y#1",), cancelled=("opengpu:x#1",))
     await until(lambda: wanted in node.heard.replies)
 

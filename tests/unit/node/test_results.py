@@ -205,10 +205,10 @@ async def test_the_receipt_binds_task_request_and_answer() -> None:
         body='{"choices": [], "x": "é"}', prompt_tokens=5, completion_tokens=6, started_at_ms=7, finished_at_ms=8
     )
 
-    async def run(_: object) -> Answer:
+    async def run(_: object, heard: object) -> Answer:
         return answer
 
-    made = await Performer(IDENTITY, run, grant)(given)
+    made = await Performer(IDENTITY, run, grant)(given, lambda: None)
     assert made.receipt is not None
     assert made.receipt_signature is not None
     assert made.answer == answer.body
@@ -227,8 +227,8 @@ async def test_the_receipt_binds_task_request_and_answer() -> None:
 
 
 async def test_a_fault_becomes_a_failure() -> None:
-    async def run(_: object) -> Answer:
+    async def run(_: object, heard: object) -> Answer:
         raise BackendFault(FailureCode.BACKEND_REFUSED, "top_k: too big", 400)
 
-    made = await Performer(IDENTITY, run, grant)(envelope())
+    made = await Performer(IDENTITY, run, grant)(envelope(), lambda: None)
     assert made.failure == Failure(code=FailureCode.BACKEND_REFUSED, message="top_k: too big", backend_status=400)
