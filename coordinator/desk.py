@@ -5,15 +5,23 @@ from __future__ import annotations
 import structlog
 
 from coordinator.api.nodes import NodeRefused
-from coordinator.dispatch.admission import Admission, Refused
+from coordinator.dispatch.admission import Admission, NeedsStake, Refused
 from coordinator.facts import Facts
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.ports import Space
 from coordinator.lifecycle.reports import Reports
 from coordinator.protocol import session as wire
 from coordinator.protocol.report import Report, ReportReply
-from coordinator.store.acl import BrokerUsers
-from coordinator.store.nodes import CHALLENGE_LIFE, ChallengeUnknown, NodeStore, SessionEnded
+from coordinator.store.acl import BrokerUsers, UserGone
+from coordinator.store.nodes import (
+    CHALLENGE_LIFE,
+    Banned,
+    ChallengeUnknown,
+    NodeStore,
+    NotStaked,
+    Replayed,
+    SessionEnded,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +48,9 @@ class Desk:
     async def standing(self, node: str) -> wire.Standing:
         """For strangers as well: whoever may not sign in is told why, and what to do about it."""
         verdict, standing = await self._admission.check(node), await self._nodes.standing(node)
+        banned = await self._nodes.ban_of(node)
+        if banned is not None:
+            verdict = Refused(_banned(banned))
         if isinstance(verdict, Refused):
             return standing.model_copy(update={"admitted": False, "remedy": verdict.remedy})
         return standing
@@ -51,12 +62,7 @@ class Desk:
             challenge=await self._nodes.challenge(node), expires_in_s=round(CHALLENGE_LIFE.total_seconds())
         )
 
-    async def first_use(self, node: str, nonce: str) -> bool:
-        """Whoever was taken off the list since its sign-in is cut off here, at the next heartbeat."""
-        await self._admit(node)
-        return await self._nodes.first_use(node, nonce)
-
-    async def sign_in(self, request: wire.SessionRequest) -> wire.SessionGrant:
+    async def sign_in(self, request: wire.SessionRequest, nonce: str) -> wire.SessionGrant:
         await self._admit(request.node)
         if any("\n" in model or not model.isprintable() for model in request.models):
             raise NodeRefused(422, "MALFORMED", "models: a name holds a character that can't be printed")
@@ -64,35 +70,51 @@ class Desk:
         if space is None:
             raise NodeRefused(503, "NO_CHAIN_YET", "The coordinator's chain writer has not started. Try again shortly.")
         try:
-            session = await self._nodes.open_session(request)
+            opened = await self._nodes.open_session(request, nonce)
+            await self._users.remove(opened.cut_off)
+            broker = await self._users.grant(request.node, opened.session)
         except ChallengeUnknown:
             raise NodeRefused(401, "CHALLENGE_UNKNOWN", "Ask for a new challenge: this one is used or old.") from None
-        broker = await self._users.grant(request.node)
-        log.info("node_signed_in", node=request.node, models=request.models, slots=request.slots)
+        except Banned as banned:
+            raise NodeRefused(401, "BANNED", _banned(banned.reason)) from None
+        except (SessionEnded, Replayed, UserGone) as error:
+            raise _refused(error) from None
+        if request.previous is None:
+            log.info("node_signed_in", node=request.node, models=request.models, slots=request.slots)
         return wire.SessionGrant(
-            session=session,
+            session=opened.session,
             broker=broker,
             heartbeat_ms=round(self._policy.heartbeat.total_seconds() * 1000),
             lease_ms=round(self._policy.lease.total_seconds() * 1000),
+            expires_ms=round(self._policy.session.total_seconds() * 1000),
             chain_id=space.chain_id,
             task_registry=space.task_registry,
         )
 
-    async def heartbeat(self, node: str, beat: wire.Heartbeat) -> wire.HeartbeatReply:
+    async def heartbeat(self, node: str, beat: wire.Heartbeat, nonce: str) -> wire.HeartbeatReply:
+        """Whoever lost his admission since he signed in is cut off here."""
+        verdict = self._admission.at_once(node)
+        if isinstance(verdict, Refused):
+            raise NodeRefused(401, "NOT_ADMITTED", verdict.remedy)
         try:
-            return await self._nodes.heartbeat(node, beat.session, beat.running, draining=beat.draining)
-        except SessionEnded as ended:
-            raise _ended(ended) from None
+            return await self._nodes.heartbeat(
+                node, beat, nonce, verdict.wei if isinstance(verdict, NeedsStake) else None
+            )
+        except NotStaked:
+            await self._admit(node)
+            raise NodeRefused(401, "NOT_ADMITTED", "The stake has just changed. Sign in anew.") from None
+        except (SessionEnded, Replayed) as error:
+            raise _refused(error) from None
 
     async def report(self, node: str, report: Report) -> ReportReply:
         return await self._reports.accept(node, report)
 
-    async def leave(self, node: str, leave: wire.Leave) -> None:
+    async def leave(self, node: str, leave: wire.Leave, nonce: str) -> None:
+        """Its broker user goes with the next sweep."""
         try:
-            await self._nodes.leave(node, leave.session)
-        except SessionEnded as ended:
-            raise _ended(ended) from None
-        await self._users.revoke(node)
+            await self._nodes.leave(node, leave.session, nonce)
+        except (SessionEnded, Replayed) as error:
+            raise _refused(error) from None
         log.info("node_left", node=node)
 
     async def _admit(self, node: str) -> None:
@@ -101,7 +123,13 @@ class Desk:
             raise NodeRefused(401, "NOT_ADMITTED", verdict.remedy)
 
 
-def _ended(ended: SessionEnded) -> NodeRefused:
-    if ended.superseded:
+def _banned(reason: str) -> str:
+    return f"The coordinator's operator has banned this node: {reason}"
+
+
+def _refused(error: SessionEnded | Replayed | UserGone) -> NodeRefused:
+    if isinstance(error, Replayed):
+        return NodeRefused(401, "REPLAYED", "The nonce was used before. Sign every request anew.")
+    if isinstance(error, SessionEnded) and error.superseded:
         return NodeRefused(409, "SESSION_SUPERSEDED", "Another process has signed in with this node's key.")
     return NodeRefused(409, "SESSION_ENDED", "The session is over. Sign in anew.")

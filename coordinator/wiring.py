@@ -32,7 +32,7 @@ from coordinator.lifecycle.reports import Reports
 from coordinator.protocol.conformity import unsupported
 from coordinator.settings import Settings
 from coordinator.store.acl import BrokerUsers
-from coordinator.store.connection import broker_address, connect
+from coordinator.store.connection import broker_url, connect
 from coordinator.store.direct import DirectLine
 from coordinator.store.idempotency import IdempotencyClaims
 from coordinator.store.keybook import KeyBook
@@ -71,7 +71,7 @@ def build_api(settings: Settings) -> ASGIApp:
     upstreams = UpstreamPool(catalogue.upstreams, unsupported)
     models = [model.name for model in catalogue.offers("opengpu")]
     relay = Relay(tasks, signals, nodes, space, models)
-    users = BrokerUsers(redis, settings.node_redis or broker_address(settings.redis_url), tls=_tls(settings))
+    users = BrokerUsers(redis, broker_url(settings.redis_url, settings.node_redis))
     admission = _admission(settings, Stakes(redis))
     desk = Desk(
         nodes,
@@ -88,7 +88,7 @@ def build_api(settings: Settings) -> ASGIApp:
     private, names, submit_names = settings.webhook_allow_private, SystemResolver(64), SystemResolver(8)
     hooks, sender = WebhookStore(scripts, signals, new_secret), HttpSender(names, allow_private=private)
     deliverer = Deliverer(hooks, tasks, sender, webhook_body)
-    background = (signals.run, claims.run, Sweeper(tasks, policy.sweep_every).run, runner.run, deliverer.run)
+    background = (signals.run, claims.run, Sweeper(tasks, users, policy.sweep_every).run, runner.run, deliverer.run)
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
@@ -150,7 +150,3 @@ def _admission(settings: Settings, stakes: Stakes) -> Admission:
     if settings.node_stake_wei is not None:
         return ByStake(settings.node_stake_wei, stakes, listed)
     return listed or EveryKey()
-
-
-def _tls(settings: Settings) -> bool:
-    return settings.redis_url.get_secret_value().startswith("rediss://")

@@ -51,16 +51,15 @@ class _Refused(BaseModel):
 
 
 class NodeDesk(Protocol):
-    """Behind the routes. Raises NodeRefused and StoreUnavailable."""
+    """Behind the routes. Raises NodeRefused and StoreUnavailable. A nonce is remembered by what it is given to."""
 
     async def network(self) -> wire.Network: ...
     async def standing(self, node: str) -> wire.Standing: ...
     async def challenge(self, node: str) -> wire.Challenge: ...
-    async def first_use(self, node: str, nonce: str) -> bool: ...
-    async def sign_in(self, request: wire.SessionRequest) -> wire.SessionGrant: ...
-    async def heartbeat(self, node: str, beat: wire.Heartbeat) -> wire.HeartbeatReply: ...
+    async def sign_in(self, request: wire.SessionRequest, nonce: str) -> wire.SessionGrant: ...
+    async def heartbeat(self, node: str, beat: wire.Heartbeat, nonce: str) -> wire.HeartbeatReply: ...
     async def report(self, node: str, report: Report) -> ReportReply: ...
-    async def leave(self, node: str, leave: wire.Leave) -> None: ...
+    async def leave(self, node: str, leave: wire.Leave, nonce: str) -> None: ...
 
 
 _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
@@ -110,14 +109,14 @@ def node_routes(desk: NodeDesk, audience: Audience) -> dict[tuple[str, str], Han
         return await desk.challenge(asked.node)
 
     async def sign_in(request: Request) -> BaseModel:
-        call = await _proved_once(request, desk, audience)
+        call = _proved(request, await _body(request, _MAX_BYTES), audience)
         asked = _parse(wire.SessionRequest, call.body)
         _same(call.node, asked.node)
-        return await desk.sign_in(asked)
+        return await desk.sign_in(asked, call.nonce)
 
     async def heartbeat(request: Request) -> BaseModel:
-        call = await _proved_once(request, desk, audience)
-        return await desk.heartbeat(call.node, _parse(wire.Heartbeat, call.body))
+        call = _proved(request, await _body(request, _MAX_BYTES), audience)
+        return await desk.heartbeat(call.node, _parse(wire.Heartbeat, call.body), call.nonce)
 
     async def report(request: Request) -> BaseModel:
         # no nonce to remember: a repeated Report is fenced by its attempt
@@ -125,8 +124,8 @@ def node_routes(desk: NodeDesk, audience: Audience) -> dict[tuple[str, str], Han
         return await desk.report(call.node, _parse(Report, call.body))
 
     async def leave(request: Request) -> BaseModel:
-        call = await _proved_once(request, desk, audience)
-        await desk.leave(call.node, _parse(wire.Leave, call.body))
+        call = _proved(request, await _body(request, _MAX_BYTES), audience)
+        await desk.leave(call.node, _parse(wire.Leave, call.body), call.nonce)
         return wire.HeartbeatReply()
 
     handlers = {
@@ -205,13 +204,6 @@ def _proved(request: Request, body: bytes, audience: Audience) -> Call:
     if signer != said.node:
         raise NodeRefused(401, "BAD_SIGNATURE", "The signature is not of the address in x-node-address.")
     return Call(signer, said.nonce, body)
-
-
-async def _proved_once(request: Request, desk: NodeDesk, audience: Audience) -> Call:
-    call = _proved(request, await _body(request, _MAX_BYTES), audience)
-    if not await desk.first_use(call.node, call.nonce):
-        raise NodeRefused(401, "REPLAYED", "The nonce was used before. Sign every request anew.")
-    return call
 
 
 def _same(signer: str, claimed: str) -> None:

@@ -16,6 +16,7 @@ class Policy:
 
     lease: timedelta = timedelta(seconds=10)  # a node that falls silent is given up after this
     heartbeat: timedelta = timedelta(seconds=2)  # five missed in a row are a lost lease: one lost packet never is
+    session: timedelta = timedelta(hours=1)  # how long a stolen session, or broker password, is good for
     attempt_timeout: timedelta = timedelta(seconds=300)  # however often a node renews
     task_timeout: timedelta = timedelta(seconds=900)  # three attempts, or a long line; then an honest `failed`
     max_attempts: int = 3  # law 8
@@ -23,6 +24,15 @@ class Policy:
     result_ttl: timedelta = timedelta(hours=24)
     tombstone_ttl: timedelta = timedelta(days=7)  # how much longer an expired id is told from an unknown one
     sweep_every: timedelta = timedelta(milliseconds=250)  # a lost lease is seen within this
+
+    # Whom to trust: lua/standing_prelude.lua.
+    half_life: timedelta = timedelta(minutes=10)  # of what was seen of a node: an hour later it hardly counts
+    breaker_bad: int = 5  # bad attempts that suspend a node, in a row or when they are most of the recent; fewer are chance
+    suspension: timedelta = timedelta(seconds=30)  # the first one: a restarting model server is back by then
+    longest_suspension: timedelta = timedelta(minutes=15)  # each is twice the one before, up to this
+    trips_forgotten: timedelta = timedelta(hours=1)  # after so long without one, the next is a first one again
+    probation_good: int = 3  # attempts in a row, one at a time, that make a node trusted again
+    standing_ttl: timedelta = timedelta(days=30)
 
     @property
     def quiet(self) -> timedelta:

@@ -1,9 +1,16 @@
-"""A Redis user for each node's session, that can touch the keys of its own queue and nothing else."""
+"""A Redis user for each session of a node, that can touch the keys of its own queue and nothing else.
+
+Every user is in `relay:users` (see session_prelude.lua), with the time when it goes, before it is made; whoever sweeps
+removes those whose time has come. So none outlives its session, whichever process dies at whatever moment.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
+from collections.abc import Iterable
+from datetime import timedelta
 from urllib.parse import quote
 
 import structlog
@@ -19,40 +26,89 @@ log = structlog.get_logger(__name__)
 # All that a node's consumer sends. redis-py 8 tries `client|maint_notifications`
 # as well, which Redis 7 refuses to name in a rule: one harmless denial a connection in the ACL log.
 _COMMANDS = ["hello", "ping", "select", "client|setname", "client|setinfo", "brpop"]
+_USERS = "relay:users"
+_PREFIX = "node-"
+# Redis writes its whole users file at once, and does nothing else meanwhile: 1,000 nodes that sign in at once share it.
+_SAVE_EVERY = timedelta(milliseconds=100)
+
+
+def user_name(node: str, session: str) -> str:
+    """As session_prelude.lua has it."""
+    return f"{_PREFIX}{node}-{session[:8]}"
+
+
+class UserGone(Exception):
+    """The session ended while its user was made."""
 
 
 class BrokerUsers:
-    """Makes and removes the users. `address` is host:port as nodes reach it."""
+    """Makes and removes the users. `where`: redis:// or rediss:// with host and port, as nodes reach it."""
 
-    def __init__(self, redis: Redis, address: str, *, tls: bool = False) -> None:
-        self._redis, self._address, self._scheme = redis, address, "rediss" if tls else "redis"
+    def __init__(self, redis: Redis, where: str) -> None:
+        self._redis, self.where = redis, where
+        self._saving: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[None] | None = None
 
-    @property
-    def where(self) -> str:
-        """Scheme, host and port, without a credential."""
-        return f"{self._scheme}://{self._address}"
-
-    async def grant(self, node: str) -> BrokerCredential:
-        """A new password, and an end to every connection made with an old one."""
-        password, name, prefix, queue = secrets.token_hex(24), f"node-{node}", key_prefix(node), queue_name(node)
+    async def grant(self, node: str, session: str) -> BrokerCredential:
+        """For a session that the store has. Raises UserGone."""
+        password, name, prefix, queue = (
+            secrets.token_hex(24), user_name(node, session), key_prefix(node), queue_name(node)
+        )  # fmt: skip
         digest = hashlib.sha256(password.encode()).hexdigest()
         rules = ["reset", "on", f"#{digest}", "resetchannels", "-@all"]
         rules += [f"+{command}" for command in _COMMANDS] + [f"~{prefix}{queue}"]
         with unavailable():
-            await self._redis.execute_command("ACL", "SETUSER", name, *rules)  # type: ignore[no-untyped-call]
-            await self._redis.execute_command("CLIENT", "KILL", "USER", name)  # type: ignore[no-untyped-call]
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.execute_command("ACL", "SETUSER", name, *rules)
+            pipe.zscore(_USERS, name)
+            _, goes = await pipe.execute()
+            if goes is None:  # it was to be removed before it was there
+                await self._redis.execute_command("ACL", "DELUSER", name)  # type: ignore[no-untyped-call]
+                raise UserGone
             await self._save()
-        url = f"{self._scheme}://{quote(name)}:{password}@{self._address}/0"
+        scheme, address = self.where.split("://")
+        url = f"{scheme}://{quote(name)}:{password}@{address}/0"
         return BrokerCredential(url=url, queue=queue, key_prefix=prefix)
 
-    async def revoke(self, node: str) -> None:
+    async def remove(self, names: Iterable[str]) -> None:
+        """And every connection made with them. Those that are gone already are fine."""
+        gone = list(names)
+        if not gone:
+            return
         with unavailable():
-            await self._redis.execute_command("ACL", "DELUSER", f"node-{node}")  # type: ignore[no-untyped-call]
+            await self._redis.execute_command("ACL", "DELUSER", *gone)  # type: ignore[no-untyped-call]
+            await self._redis.zrem(_USERS, *gone)
             await self._save()
 
+    async def remove_orphans(self) -> list[str]:
+        """Users of nodes that no session has: of a store that was put back from a copy, or of an older version."""
+        with unavailable():
+            there = await self._redis.execute_command("ACL", "USERS")  # type: ignore[no-untyped-call]
+            ours = [name.decode() for name in there if name.startswith(_PREFIX.encode())]
+            if not ours:
+                return []
+            pipe = self._redis.pipeline(transaction=False)
+            for name in ours:
+                pipe.zscore(_USERS, name)
+            orphans = [name for name, goes in zip(ours, await pipe.execute(), strict=True) if goes is None]
+        await self.remove(orphans)
+        return orphans
+
     async def _save(self) -> None:
-        """Without it a restarted Redis has forgotten the nodes, and every one of them has to sign in anew."""
+        """Returns once a save that began after this call has ended. Without it a restarted Redis has forgotten the
+        nodes, and every one of them has to sign in anew."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._save_after(self._saving))
+        await asyncio.shield(self._next)
+
+    async def _save_after(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        self._saving, self._next = asyncio.create_task(self._pause()), None
         try:
             await self._redis.execute_command("ACL", "SAVE")  # type: ignore[no-untyped-call]
         except ResponseError:
             log.warning("acl_not_saved", remedy="start Redis with an aclfile, so that nodes survive its restart")
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(_SAVE_EVERY.total_seconds())

@@ -32,7 +32,11 @@ def connect(url: SecretStr) -> Redis:
     return Redis.from_pool(pool)
 
 
-def broker_address(url: SecretStr) -> str:
-    """host:port of the store's own address, for nodes that reach Redis where the coordinator does."""
+def broker_url(url: SecretStr, told: str | None) -> str:
+    """Where nodes reach the broker, without a credential: `told` as it is, or with the store's scheme where it is
+    host:port alone; without it, where the coordinator itself does."""
     parts = urlsplit(url.get_secret_value())
-    return f"{parts.hostname}:{parts.port or 6379}"
+    if told is not None:
+        return told if "://" in told else f"{parts.scheme}://{told}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}:{parts.port or 6379}"

@@ -9,9 +9,8 @@ from datetime import timedelta
 
 from redis.asyncio import Redis
 
-from coordinator.protocol.session import HeartbeatReply, NoWork, SessionRequest, Standing
-from coordinator.protocol.signing import NONCE_MEMORY_MS
-from coordinator.store.scripts import Scripts, unavailable
+from coordinator.protocol.session import Heartbeat, HeartbeatReply, NoWork, SessionRequest, Standing
+from coordinator.store.scripts import Scripts, texts, unavailable
 
 CHALLENGE_LIFE = timedelta(seconds=60)
 
@@ -26,6 +25,30 @@ class SessionEnded(Exception):
 
 class ChallengeUnknown(Exception):
     """Never given to this node, used already, or too old."""
+
+
+class Replayed(Exception):
+    """The nonce was used before."""
+
+
+class NotStaked(Exception):
+    """Less is staked for the node than the operator asks for; the session is over."""
+
+
+class Banned(Exception):
+    """By the operator; `reason` is his."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """`cut_off`: broker users of earlier sessions that have to go at once."""
+
+    session: str
+    cut_off: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,37 +76,56 @@ class NodeStore:
             await self._redis.set(f"relay:challenge:{node}:{value}", "1", ex=CHALLENGE_LIFE)
         return value
 
-    async def first_use(self, node: str, nonce: str) -> bool:
-        """False for a nonce that was seen within the memory, which is longer than a signature stays valid."""
-        with unavailable():
-            return bool(await self._redis.set(f"relay:nonce:{node}:{nonce}", "1", px=NONCE_MEMORY_MS, nx=True))
-
-    async def open_session(self, request: SessionRequest) -> str:
-        """The new session's id. Raises ChallengeUnknown."""
+    async def open_session(self, request: SessionRequest, nonce: str) -> Opened:
+        """Raises ChallengeUnknown, Replayed, Banned, and SessionEnded for a renewal of what was taken over."""
         session = secrets.token_hex(16)
-        said = await self._scripts.call(
-            "session", request.node, request.challenge, session, request.slots, "\n".join(request.models),
-            request.version, request.hardware.model_dump_json(),
+        said, *more = await self._scripts.call(
+            "session", request.node, request.challenge, nonce, session, request.slots, "\n".join(request.models),
+            request.version, request.hardware.model_dump_json(), request.previous or "",
         )  # fmt: skip
-        if said != b"OK":
+        if said == b"CHALLENGE_UNKNOWN":
             raise ChallengeUnknown
-        return session
+        if said == b"BANNED":
+            raise Banned(more[0].decode())
+        _check(said)
+        return Opened(session, tuple(name.decode() for name in more))
 
-    async def heartbeat(self, node: str, session: str, running: tuple[str, ...], *, draining: bool) -> HeartbeatReply:
-        """Renews the leases of what is listed. Raises SessionEnded."""
+    async def heartbeat(self, node: str, beat: Heartbeat, nonce: str, stake_wei: int | None = None) -> HeartbeatReply:
+        """One round trip: renews the leases of what is listed. Raises SessionEnded, Replayed, NotStaked."""
         said, cancelled, expected, why = await self._scripts.call(
-            "heartbeat", node, session, "1" if draining else "0", *running
-        )
-        _check_session(said)
+            "heartbeat", node, beat.session, nonce, "" if stake_wei is None else stake_wei,
+            "1" if beat.draining else "0", len(beat.running), *beat.running, *beat.answering,
+        )  # fmt: skip
+        _check(said)
         return HeartbeatReply(
             cancelled=tuple(item.decode() for item in cancelled),
             expected=tuple(item.decode() for item in expected),
             no_work=NoWork(why.decode()) if why else None,
         )
 
-    async def leave(self, node: str, session: str) -> None:
-        """Raises SessionEnded."""
-        _check_session(await self._scripts.call("leave", node, session))
+    async def leave(self, node: str, session: str, nonce: str) -> None:
+        """Raises SessionEnded, Replayed."""
+        _check(await self._scripts.call("leave", node, session, nonce))
+
+    async def ban(self, node: str, reason: str) -> None:
+        """Ends its session at once, and lets it open no other."""
+        await self._scripts.call("ban", node, reason)
+
+    async def unban(self, node: str) -> bool:
+        """False for one that was not banned."""
+        with unavailable():
+            return bool(await self._redis.hdel("relay:banned", node))
+
+    async def banned(self) -> dict[str, str]:
+        """The operators' reasons by node."""
+        with unavailable():
+            return texts(await self._redis.hgetall("relay:banned"))
+
+    async def ban_of(self, node: str) -> str | None:
+        """The operator's reason."""
+        with unavailable():
+            reason = await self._redis.hmget("relay:banned", [node])
+        return reason[0].decode() if reason[0] is not None else None
 
     async def standing(self, node: str) -> Standing:
         """Of a node that may sign in."""
@@ -122,6 +164,10 @@ class NodeStore:
         )
 
 
-def _check_session(said: bytes) -> None:
+def _check(said: bytes) -> None:
+    if said == b"REPLAYED":
+        raise Replayed
+    if said == b"NOT_ADMITTED":
+        raise NotStaked
     if said != b"OK":
         raise SessionEnded(superseded=said == b"SESSION_SUPERSEDED")

@@ -15,12 +15,15 @@ from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from coordinator.errors import StoreUnavailable
-from coordinator.lifecycle import attempt, task, webhooks
+from coordinator.lifecycle import attempt, standing, task, webhooks
 from coordinator.lifecycle.policy import Policy
+from coordinator.protocol.signing import NONCE_MEMORY_MS
 
 _FOLDER = Path(__file__).with_name("lua")
 # In this order: each uses those before it.
-_PRELUDES = tuple(f"{name}prelude" for name in ("", "money_", "webhook_", "stake_", "standing_", "line_", "dispatch_"))
+_PRELUDES = tuple(
+    f"{name}prelude" for name in ("", "money_", "webhook_", "stake_", "standing_", "line_", "dispatch_", "session_")
+)
 
 
 def lua_table(moves: Mapping[Any, frozenset[Any]]) -> str:
@@ -66,9 +69,11 @@ class Scripts:
             "task": task.TRANSITIONS,
             "attempt": attempt.TRANSITIONS,
             "webhook": webhooks.TRANSITIONS,
+            "standing": standing.TRANSITIONS,
         }
         tables = "local MOVES = {" + ",".join(f"{name}={lua_table(moves)}" for name, moves in machines.items()) + "}\n"
         tables += f"local POLICY = {lua_policy(policy)}\n"
+        tables += f"local NONCE_MEMORY = {NONCE_MEMORY_MS}\n"
         self.prelude = prelude = tables + "".join((_FOLDER / f"{name}.lua").read_text() for name in _PRELUDES)
         self._scripts = {
             path.stem: redis.register_script(prelude + path.read_text())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from redis.asyncio import Redis
 
@@ -44,6 +45,7 @@ class Swept:
     given_up: list[str]
     dead: list[str]
     users: list[str]
+    notices: list[dict[str, Any]]
 
 
 class TaskStore:
@@ -181,10 +183,10 @@ class TaskStore:
             raise IdempotencyInProgress("Another request with this Idempotency-Key has taken over. Send it again.")
 
     async def sweep(self, limit: int = 200) -> Swept:
-        """Lost leases, passed deadlines, dead nodes, broker users to be removed."""
+        """Lost leases, passed deadlines, dead nodes, broker users to be removed, and what operators should hear of."""
         rows = await self._scripts.call("sweep", milliseconds(self._policy.quiet), limit)
-        lost, given_up, dead, users = ([item.decode() for item in row] for row in rows)
-        return Swept(lost, given_up, dead, users)
+        lost, given_up, dead, users, notices = ([item.decode() for item in row] for row in rows)
+        return Swept(lost, given_up, dead, users, [json.loads(notice) for notice in notices])
 
     async def _row(self, task_id: TaskId, names: Sequence[str]) -> tuple[Row, datetime]:
         now_ms, row = await self._scripts.call("read", task_id, *names)

@@ -1,21 +1,28 @@
--- arg: node session draining(0|1) attempt...   (the attempts that it holds)
--- Returns {what, cancelled, expected, no_work}: what is OK | SESSION_ENDED | SESSION_SUPERSEDED
-local node, session, draining = arg(1), arg(2), arg(3)
+-- arg: node session nonce stake(wei that must be staked, '' none) draining(0|1) count attempt...(that many, which it holds)
+--   attempt...(those of them whose first token has come)
+-- Returns {what, cancelled, expected, no_work}: what is OK | SESSION_ENDED | SESSION_SUPERSEDED | REPLAYED | NOT_ADMITTED
+local node, draining, last_listed = arg(1), arg(5), 6 + tonumber(arg(6))
 local key = 'relay:node:' .. node
-local n = redis.call('HMGET', key, 'session', 'models', 'slots')
-if not n[1] then return {'SESSION_ENDED', {}, {}, ''} end
-if n[1] ~= session then return {'SESSION_SUPERSEDED', {}, {}, ''} end
+local said, new = heard(node, arg(2), arg(3))
+if said ~= 'OK' then return {said, {}, {}, ''} end
+if arg(4) ~= '' and not has_stake(node, arg(4)) then
+  end_session(node)
+  hand_back_all(node)
+  return {'NOT_ADMITTED', {}, {}, ''}
+end
+local n = redis.call('HMGET', key, 'models', 'slots')
 redis.call('HSET', key, 'draining', draining, 'seen_ms', int(NOW))
 redis.call('ZADD', 'relay:nodes', int(NOW + POLICY.lease), node)
-for model in string.gmatch(n[2], '[^\n]+') do
-  if draining == '1' then redis.call('SREM', 'relay:serving:' .. model, node)
+for model in string.gmatch(n[1], '[^\n]+') do
+  if draining == '1' then stop_serving(node, model)
   else redis.call('SADD', 'relay:serving:' .. model, node) end
 end
-
 local listed, cancelled, expected = {}, {}, {}
-for i = 4, #ARGV do
+for i = 7, last_listed do listed[arg(i)] = true end
+if new then forget(node, listed) end
+
+for i = 7, last_listed do
   local attempt = arg(i)
-  listed[attempt] = true
   if redis.call('SISMEMBER', 'relay:held:' .. node, attempt) == 1 then
     local id = split(attempt)
     local t = redis.call('HMGET', task(id), 'state', 'assigned_ms', 'deadline_ms')
@@ -29,8 +36,9 @@ for _, attempt in ipairs(redis.call('SMEMBERS', 'relay:held:' .. node)) do
   if not listed[attempt] then table.insert(expected, attempt) end
 end
 local given = fill(node)
-local why = ''
+local why, distrusted = '', distrust(node)
 if draining == '1' then why = 'DRAINING'
-elseif redis.call('SCARD', 'relay:held:' .. node) >= tonumber(n[3]) then why = 'FULL'
+elseif distrusted then why = distrusted
+elseif redis.call('SCARD', 'relay:held:' .. node) >= tonumber(n[2]) then why = 'FULL'
 elseif given == 0 then why = 'NO_DEMAND' end
 return {'OK', cancelled, expected, why}

@@ -1,6 +1,6 @@
 -- What time brings about: dead nodes, lost leases, tasks past their deadline, free slots beside waiting tasks.
 -- Any number of processes may sweep. arg: quiet_ms limit
--- Returns {lost, given_up, dead}: attempt ids, task ids, nodes
+-- Returns {lost, given_up, dead, users, notices}: attempt ids, task ids, nodes, broker users that whoever swept has to remove, and JSON
 local quiet, limit = tonumber(arg(1)), tonumber(arg(2))
 local last = tonumber(redis.call('GET', 'relay:swept_ms') or NOW)
 redis.call('SET', 'relay:swept_ms', int(NOW))
@@ -11,18 +11,14 @@ if NOW - last > quiet then
       redis.call('ZADD', key, int(NOW + POLICY.lease), member)
     end
   end
-  return {{}, {}, {}}
+  return {{}, {}, {}, {}, {}}
 end
 
 local dead = redis.call('ZRANGEBYSCORE', 'relay:nodes', '-inf', int(NOW), 'LIMIT', 0, limit)
 for _, node in ipairs(dead) do
-  redis.call('ZREM', 'relay:nodes', node)
-  -- prompts don't lie about in a queue that nobody empties; the attempts come back by their leases
-  redis.call('DEL', 'broker:' .. node .. ':node.' .. node)
-  for model in string.gmatch(redis.call('HGET', 'relay:node:' .. node, 'models') or '', '[^\n]+') do
-    redis.call('SREM', 'relay:serving:' .. model, node)
-  end
-  refresh(node)
+  end_session(node)
+  -- those that it was given lately would wait longer for nothing: all are judged below, within the limit
+  for _, attempt in ipairs(redis.call('SMEMBERS', 'relay:held:' .. node)) do redis.call('ZADD', 'relay:leases', 'XX', int(NOW), attempt) end
 end
 
 local given_up = redis.call('ZRANGEBYSCORE', 'relay:deadlines', '-inf', int(NOW), 'LIMIT', 0, limit)
@@ -52,4 +48,6 @@ for _, model in ipairs(redis.call('SMEMBERS', 'relay:lines')) do
   local free = redis.call('ZRANGE', 'relay:free:' .. model, 0, 0)
   if free[1] then fill(free[1]) end
 end
-return {lost, given_up, dead}
+local notices = redis.call('LRANGE', 'relay:notices', 0, -1)
+redis.call('DEL', 'relay:notices')
+return {lost, given_up, dead, redis.call('ZRANGEBYSCORE', 'relay:users', '-inf', int(NOW), 'LIMIT', 0, limit), notices}

@@ -37,10 +37,10 @@ def address(key: PrivateKey) -> str:
 class Users:
     """Stands in for Redis's ACL, which the fake doesn't have; tests/integration has the real one."""
 
-    async def grant(self, node: str) -> session.BrokerCredential:
+    async def grant(self, node: str, _: str) -> session.BrokerCredential:
         return session.BrokerCredential(url="redis://x", queue=f"node.{node}", key_prefix=f"broker:{node}:")
 
-    async def revoke(self, node: str) -> None:
+    async def remove(self, names: object) -> None:
         return None
 
 

@@ -78,7 +78,7 @@ class StoreMachine(RuleBasedStateMachine):
     def leave(self, number: int) -> None:
         node = node_address(number)
         with contextlib.suppress(SessionEnded):
-            self.run(self.network.nodes.leave(node, self.network.sessions.get(node, "")))
+            self.run(self.network.leave(node))
 
     @rule(number=NODES)
     def die(self, number: int) -> None:

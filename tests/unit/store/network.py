@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,8 +20,8 @@ from coordinator.lifecycle.webhooks import Webhook
 from coordinator.protocol.envelope import RUN_ATTEMPT, key_prefix, queue_name
 from coordinator.protocol.ids import TaskId, new_task_id
 from coordinator.protocol.report import Receipt, Refusal
-from coordinator.protocol.session import HeartbeatReply, SessionRequest
-from coordinator.store.nodes import NodeStore
+from coordinator.protocol.session import Hardware, Heartbeat, HeartbeatReply, SessionRequest
+from coordinator.store.nodes import NodeStore, Opened
 from coordinator.store.scripts import Scripts
 from coordinator.store.tasks import Swept, TaskStore
 
@@ -39,6 +40,10 @@ def counting_ids() -> Callable[[str], TaskId]:
     return lambda mode: TaskId(f"{mode}:{next(numbers):08x}-0000-4000-8000-000000000000")
 
 
+def new_nonce() -> str:
+    return secrets.token_hex(16)
+
+
 def node_address(number: int) -> str:
     return str(PrivateKey(number.to_bytes(32, "big")).public_key.to_checksum_address())
 
@@ -55,16 +60,49 @@ class Network:
         self.nodes = NodeStore(self.redis, scripts)
         self.sessions: dict[str, str] = {}
 
-    async def sign_in(self, number: int, *, slots: int = 2, models: tuple[str, ...] = (MODEL,)) -> str:
+    async def sign_in(
+        self, number: int, *, slots: int = 2, models: tuple[str, ...] = (MODEL,), gpus: tuple[str, ...] = ()
+    ) -> str:
         node = node_address(number)
-        challenge = await self.nodes.challenge(node)
-        request = SessionRequest(node=node, challenge=challenge, models=models, slots=slots)
-        self.sessions[node] = await self.nodes.open_session(request)
+        await self.open_session(node, slots=slots, models=models, gpus=gpus)
         await self.beat(node)
         return node
 
-    async def beat(self, node: str, *running: str, draining: bool = False) -> HeartbeatReply:
-        return await self.nodes.heartbeat(node, self.sessions[node], running, draining=draining)
+    async def open_session(
+        self,
+        node: str,
+        *,
+        previous: str | None = None,
+        slots: int = 2,
+        models: tuple[str, ...] = (MODEL,),
+        gpus: tuple[str, ...] = (),
+    ) -> Opened:
+        """Before its first heartbeat."""
+        challenge = await self.nodes.challenge(node)
+        request = SessionRequest(
+            node=node, challenge=challenge, models=models, slots=slots, previous=previous,
+            hardware=Hardware(gpu_ids=gpus),
+        )  # fmt: skip
+        opened = await self.nodes.open_session(request, new_nonce())
+        self.sessions[node] = opened.session
+        return opened
+
+    async def beat(
+        self,
+        node: str,
+        *running: str,
+        draining: bool = False,
+        session: str | None = None,
+        answering: tuple[str, ...] = (),
+        stake_wei: int | None = None,
+    ) -> HeartbeatReply:
+        beat = Heartbeat(
+            session=session or self.sessions[node], running=running, answering=answering, draining=draining
+        )
+        return await self.nodes.heartbeat(node, beat, new_nonce(), stake_wei)
+
+    async def leave(self, node: str, session: str | None = None) -> None:
+        await self.nodes.leave(node, session or self.sessions.get(node, ""), new_nonce())
 
     async def submit(
         self,
@@ -74,10 +112,11 @@ class Network:
         bill: Bill | None = None,
         webhook: Webhook | None = None,
         client: str | None = None,
+        caller: str = "guest",
     ) -> TaskId:
         task_id = self.ids(mode)
         order = Order(
-            mode, model, REQUEST, "guest", asynchronous=True, bill=bill, webhook=webhook, client=client  # type: ignore[arg-type]
+            mode, model, REQUEST, caller, asynchronous=True, bill=bill, webhook=webhook, client=client  # type: ignore[arg-type]
         )  # fmt: skip
         await self.tasks.submit(task_id, order, COMMITMENT if mode == "opengpu" else None)
         return task_id

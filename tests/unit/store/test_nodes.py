@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from coordinator.protocol.session import NoWork, SessionRequest
-from coordinator.store.nodes import ChallengeUnknown, SessionEnded
-from tests.unit.store.network import MODEL, Network, node_address
+from coordinator.protocol.session import Heartbeat, NoWork, SessionRequest
+from coordinator.protocol.signing import TIME_WINDOW_MS
+from coordinator.store.nodes import ChallengeUnknown, Replayed, SessionEnded
+from tests.unit.store.network import MODEL, Network, new_nonce, node_address
 
 
 async def test_a_challenge_is_good_once_and_for_its_own_node(network: Network) -> None:
     node, other = node_address(1), node_address(2)
     challenge = await network.nodes.challenge(node)
+    foreign = SessionRequest(node=other, challenge=challenge, models=(MODEL,), slots=1)
     with pytest.raises(ChallengeUnknown):
-        await network.nodes.open_session(SessionRequest(node=other, challenge=challenge, models=(MODEL,), slots=1))
+        await network.nodes.open_session(foreign, new_nonce())
     request = SessionRequest(node=node, challenge=challenge, models=(MODEL,), slots=1)
-    await network.nodes.open_session(request)
+    await network.nodes.open_session(request, new_nonce())
     with pytest.raises(ChallengeUnknown):
-        await network.nodes.open_session(request)
+        await network.nodes.open_session(request, new_nonce())
 
 
 async def test_a_second_start_takes_over_and_the_first_is_told(network: Network) -> None:
@@ -25,14 +27,14 @@ async def test_a_second_start_takes_over_and_the_first_is_told(network: Network)
     first = network.sessions[node]
     await network.sign_in(1)
     with pytest.raises(SessionEnded) as ended:
-        await network.nodes.heartbeat(node, first, (), draining=False)
+        await network.beat(node, session=first)
     assert ended.value.superseded
     await network.beat(node)
 
 
 async def test_after_leaving_a_session_is_over(network: Network) -> None:
     node = await network.sign_in(1)
-    await network.nodes.leave(node, network.sessions[node])
+    await network.leave(node)
     with pytest.raises(SessionEnded) as ended:
         await network.beat(node)
     assert not ended.value.superseded
@@ -41,20 +43,23 @@ async def test_after_leaving_a_session_is_over(network: Network) -> None:
 
 async def test_a_new_session_gets_no_work_before_its_first_heartbeat(network: Network) -> None:
     node = node_address(1)
-    challenge = await network.nodes.challenge(node)
-    request = SessionRequest(node=node, challenge=challenge, models=(MODEL,), slots=1)
-    network.sessions[node] = await network.nodes.open_session(request)
+    await network.open_session(node, slots=1)
     task = await network.submit()
     assert await network.held(node) == set()
     await network.beat(node)
     assert await network.held(node) == {f"{task}#1"}
 
 
-async def test_a_dead_node_that_comes_back_works_again(network: Network) -> None:
+async def test_a_dead_node_that_comes_back_signs_in_and_works_again(network: Network) -> None:
     node = await network.sign_in(1)
     await network.silence(node)
     assert await network.nodes.serving([MODEL]) == set()
-    await network.beat(node)
+    [row] = await network.nodes.all()
+    assert not row.alive
+    with pytest.raises(SessionEnded) as ended:
+        await network.beat(node)
+    assert not ended.value.superseded
+    await network.sign_in(1)
     await network.submit()
     assert len(await network.held(node)) == 1
 
@@ -76,10 +81,20 @@ async def test_a_draining_node_gets_nothing_new(network: Network) -> None:
     assert len(await network.held(second)) == 2
 
 
-async def test_a_nonce_is_good_once(network: Network) -> None:
-    assert await network.nodes.first_use("0xA", "n")
-    assert not await network.nodes.first_use("0xA", "n")
-    assert await network.nodes.first_use("0xB", "n")
+async def test_a_nonce_is_good_once_and_remembered_for_sessions_alone(network: Network) -> None:
+    node, other = await network.sign_in(1), await network.sign_in(2)
+    beat = Heartbeat(session=network.sessions[node])
+    await network.nodes.heartbeat(node, beat, "n" * 16)
+    with pytest.raises(Replayed):
+        await network.nodes.heartbeat(node, beat, "n" * 16)
+    with pytest.raises(Replayed):
+        await network.nodes.leave(node, beat.session, "n" * 16)
+    await network.nodes.heartbeat(other, Heartbeat(session=network.sessions[other]), "n" * 16)
+    assert await network.redis.pttl(f"relay:nonce:{node}:{'n' * 16}") > 2 * TIME_WINDOW_MS
+    nonces = len(await network.redis.keys("relay:nonce:*"))
+    with pytest.raises(SessionEnded):
+        await network.nodes.heartbeat(node_address(3), beat, new_nonce())
+    assert len(await network.redis.keys("relay:nonce:*")) == nonces
 
 
 async def test_operators_see_every_node(network: Network) -> None:

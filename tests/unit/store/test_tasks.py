@@ -162,7 +162,7 @@ async def test_a_leaving_node_loses_nothing_and_its_queue_is_gone(network: Netwo
     first = await network.sign_in(1)
     task = await network.submit()
     second = await network.sign_in(2)
-    await network.nodes.leave(first, network.sessions[first])
+    await network.leave(first)
     assert await network.held(second) == {f"{task}#2"}
     assert await network.envelopes(first) == []
 
