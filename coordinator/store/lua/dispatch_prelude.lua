@@ -1,15 +1,18 @@
 -- From a waiting task to its attempt and back: choosing a node, the Envelope, leases, ends.
 
--- A node's place in the free lists of its models. Returns its free slots (0 for one that is draining or not alive).
+-- A node's place in the free lists of its models. Returns its free slots (0 for one that is draining, suspended or not alive).
 local function refresh(node)
-  local n = redis.call('HMGET', 'relay:node:' .. node, 'slots', 'models', 'draining')
+  local n = redis.call('HMGET', 'relay:node:' .. node, 'slots', 'models', 'draining', 'worked_ms')
   if not n[1] then return 0 end
   local slots, held = tonumber(n[1]), redis.call('SCARD', 'relay:held:' .. node)
-  local free = allowance(node, slots) - held
-  if n[3] == '1' or not redis.call('ZSCORE', 'relay:nodes', node) then free = 0 end
+  local allowed, condition = allowance(node, slots)
+  local serves = n[3] ~= '1' and redis.call('ZSCORE', 'relay:nodes', node)
+  local free = serves and allowed - held or 0
   for model in string.gmatch(n[2], '[^\n]+') do
-    if free > 0 then redis.call('ZADD', 'relay:free:' .. model, rank(node, model, held, slots), node)
+    if free > 0 then redis.call('ZADD', 'relay:free:' .. model, rank(node, model, held, slots, tonumber(n[4]) or 0), node)
     else redis.call('ZREM', 'relay:free:' .. model, node) end
+    if condition == 'suspended' and serves then redis.call('SADD', 'relay:suspended:' .. model, node)
+    elseif condition ~= 'good' then redis.call('SREM', 'relay:suspended:' .. model, node) end
   end
   return math.max(free, 0)
 end
@@ -53,6 +56,7 @@ local function assign(id, node)
   start_from(id, line_of('opengpu', t.model))
   local number = open_attempt(id, node)
   publish(node, id, number, t)
+  redis.call('HSET', 'relay:node:' .. node, 'worked_ms', int(NOW))
   refresh(node)
 end
 
@@ -81,11 +85,13 @@ local function fill(node)
   return given
 end
 
-local function close_attempt(id, number, holder, state)
+-- `outcome` and `tokens_out`: see `note`; none where nobody did well or badly.
+local function close_attempt(id, number, holder, state, outcome, tokens_out)
   move_attempt(id, number, state)
   local attempt = id .. '#' .. int(number)
   redis.call('SREM', 'relay:held:' .. holder, attempt)
   redis.call('ZREM', 'relay:leases', attempt)
+  if note(holder, id, number, outcome, tokens_out) then refresh(holder) end
 end
 
 -- Ends a task: nothing of it is left in lines; it expires by policy, leaves a tombstone, and its record goes to the outbox.
@@ -118,7 +124,10 @@ local function try_again(id, holder, counts, code, message, status)
   if counts then
     local tries = redis.call('HINCRBY', task(id), 'tries', 1)
     redis.call('HSET', task(id), 'tried', (redis.call('HGET', task(id), 'tried') or '') .. ' ' .. holder)
-    if tries >= POLICY.max_attempts then return fail_task(id, code, message, status) end
+    if tries >= POLICY.max_attempts then
+      excuse(id)
+      return fail_task(id, code, message, status)
+    end
   end
   move(id, 'waiting')
   if redis.call('HGET', task(id), 'mode') == 'opengpu' then give(id, true)
@@ -136,7 +145,7 @@ local function lose(attempt)
     redis.call('ZREM', 'relay:leases', attempt)
     return
   end
-  close_attempt(id, number, holder, 'lost')
+  close_attempt(id, number, holder, 'lost', 'silent')
   try_again(id, holder, true, 'UPSTREAM_ERROR', 'Every node that took the task was lost. Send the request again.', '502')
   fill(holder)
 end

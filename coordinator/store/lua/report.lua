@@ -11,7 +11,7 @@ if a[2] == 'lost' then return 'LATE' end
 if a[2] ~= 'open' then return 'DUPLICATE' end
 
 if outcome == 'completed' then
-  close_attempt(id, number, holder, 'accepted')
+  close_attempt(id, number, holder, 'accepted', 'completed', arg(7))
   redis.call('HSET', task(id), 'answer', arg(5), 'tokens_in', arg(6), 'tokens_out', arg(7))
   if a[3] == 'opengpu' then
     redis.call('HSET', task(id), 'response_hash', arg(8), 'receipt', arg(9), 'receipt_signature', arg(10))
@@ -20,10 +20,12 @@ if outcome == 'completed' then
   end
   end_task(id, 'completed')
 elseif outcome == 'refused' then
-  close_attempt(id, number, holder, 'accepted')
+  close_attempt(id, number, holder, 'accepted', 'refused')
   fail_task(id, arg(5), arg(6), arg(7))
 else
-  close_attempt(id, number, holder, 'failed')
+  -- a model server's own timeout is one, whoever says so
+  local how = outcome == 'fault' and (arg(5) == 'UPSTREAM_TIMEOUT' and 'late' or 'fault') or nil
+  close_attempt(id, number, holder, 'failed', how)
   try_again(id, holder, outcome == 'fault', arg(5), arg(6), arg(7))
 end
 fill(holder)

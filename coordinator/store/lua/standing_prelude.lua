@@ -1,11 +1,275 @@
 -- Whom to trust with how much work, judged by what was seen of a node and never by what it claims.
+--
+-- relay:standing:{node}   hash  of a key, whatever its sessions; kept for POLICY.standing_ttl after it was last heard of
+--   successes faults timeouts, and since it was last suspended good bad: counts that decay, as of counted_ms
+--   streak: bad ones in a row   silent_ms: when it last fell silent
+--   condition   until_ms: the end of its last suspension   trips tripped_ms: how many suspensions, the last one's start
+--   well: attempts that went well on probation   gpus: the ids that it signed in with, one a line
+--   first:{model} tps:{model} answered:{model} at:{model} refused:{model} refused_ms:{model}: see below
+-- relay:speed:{model}     hash  over all nodes: first (ms to the first token) tps (tokens/s over whole attempts) tokens (of an
+--   answer): geometric means, which one slow answer hardly moves; answered: how many, as of at; refused, as of refused_ms
+-- relay:gpu:{id}          hash  condition until_ms trips tripped_ms of the last node that was suspended on it. Ids are a
+--   machine's secrets: nobody but its own node tells us them, so nobody can have another's machine suspended
+-- relay:suspended:{model} set   those of relay:serving:{model} that are suspended
+-- relay:refused:{node}    set   callers whose requests the node refused lately
+-- relay:notices           list  JSON, what an operator should hear of; the next sweep takes them
+-- relay:node:{node} has worked_ms: when it was last given an attempt
 
--- Of `slots`, those that the node may use now.
-local function allowance(node, slots) return slots end
+local STANDING_TTL = math.floor(POLICY.standing_ttl / 1000)
+local PRIOR = 4     -- as many successes is a node credited with that nobody knows
+local WINDOW = 9    -- a measurement is a tenth of a node's mean, a fiftieth of a model's
+local MODEL_WINDOW = 49
+local STEP = math.log(1.25)  -- nodes closer than this are as good as each other, and take turns
+local TURNS = 4398046511104  -- 2^42: above every unix time in ms for a century
 
--- A node's place among the free ones of a model: the lowest is chosen. `held` of its `slots` are taken.
-local function rank(node, model, held, slots) return held / slots end
+local function standing(node) return 'relay:standing:' .. node end
+local function decimal(x) return string.format('%.4f', x) end
+-- What is left of a count that was made at `at` (ms).
+local function fade(at) return 0.5 ^ (math.max(NOW - (at or NOW), 0) / POLICY.half_life) end
 
--- What became of an attempt: 'completed' | 'fault' (it said so, or its answer was broken) | 'silent' (its lease ran out) | 'late' (a stage's
--- deadline passed) | 'refused' (it blamed the client) | 'handed_back'. `tokens_out` of a completed one, as counted by the coordinator.
-local function note(node, id, number, outcome, tokens_out) end
+local DECAYING = {'successes', 'faults', 'timeouts', 'good', 'bad'}
+local STEADY = {'streak', 'silent_ms', 'until_ms', 'trips', 'tripped_ms', 'well'}
+
+local function standing_of(node)
+  local v = redis.call('HMGET', standing(node), 'condition', 'gpus', 'counted_ms', unpack(DECAYING))
+  local w = redis.call('HMGET', standing(node), unpack(STEADY))
+  local s, left = {condition = v[1] or 'good', gpus = v[2]}, fade(tonumber(v[3]))
+  for i, name in ipairs(DECAYING) do s[name] = (tonumber(v[3 + i]) or 0) * left end
+  for i, name in ipairs(STEADY) do s[name] = tonumber(w[i]) or 0 end
+  return s
+end
+
+local function keep_standing(node, s)
+  local row = {'condition', s.condition, 'gpus', s.gpus or '', 'counted_ms', int(NOW)}
+  for _, name in ipairs(DECAYING) do table.insert(row, name) table.insert(row, decimal(s[name])) end
+  for _, name in ipairs(STEADY) do table.insert(row, name) table.insert(row, int(s[name])) end
+  redis.call('HSET', standing(node), unpack(row))
+  redis.call('EXPIRE', standing(node), STANDING_TTL)
+end
+
+local function notice(what)
+  redis.call('LPUSH', 'relay:notices', cjson.encode(what))
+  redis.call('LTRIM', 'relay:notices', 0, 99)
+end
+
+-- ── the circuit breaker ──────────────────────────────────────────────────
+
+local function become(s, target)
+  if not MOVES.standing[s.condition][target] then error('ILLEGAL standing ' .. s.condition .. ' -> ' .. target) end
+  s.condition = target
+end
+
+local function tell_gpus(s)
+  for id in string.gmatch(s.gpus or '', '[^\n]+') do
+    redis.call('HSET', 'relay:gpu:' .. id, 'condition', s.condition, 'until_ms', int(s.until_ms), 'trips', int(s.trips),
+      'tripped_ms', int(s.tripped_ms))
+    redis.call('EXPIRE', 'relay:gpu:' .. id, STANDING_TTL)
+  end
+end
+
+-- Twice as long each time, except where half of a model's nodes would be out by it: it may be the requests, or us.
+local function suspend(node, s, model, why)
+  if NOW - s.tripped_ms > POLICY.trips_forgotten then s.trips = 0 end
+  local out = redis.call('SCARD', 'relay:suspended:' .. model) + 1
+  local many = 2 * out > redis.call('SCARD', 'relay:serving:' .. model)
+  local pause = many and POLICY.suspension or math.min(POLICY.suspension * 2 ^ s.trips, POLICY.longest_suspension)
+  become(s, 'suspended')
+  s.until_ms, s.trips, s.tripped_ms = NOW + pause, s.trips + 1, NOW
+  s.good, s.bad, s.streak, s.well = 0, 0, 0, 0
+  tell_gpus(s)
+  notice({event = 'node_suspended', node = node, ms = pause, why = why})
+end
+
+-- What one more attempt, opened at `opened`, makes of a node's condition. What was opened before its last suspension's end says
+-- nothing new.
+local function judge(node, s, well, opened, model, why)
+  if s.condition == 'suspended' or opened < s.until_ms then return end
+  if s.condition == 'probation' then
+    if not well then return suspend(node, s, model, why) end
+    s.well = s.well + 1
+    if s.well < POLICY.probation_good then return end
+    become(s, 'good')
+    s.good, s.bad, s.streak, s.well = 0, 0, 0, 0
+    tell_gpus(s)
+    notice({event = 'node_trusted_again', node = node})
+  elseif not well then
+    local most = s.bad > POLICY.breaker_bad - 0.5 and s.bad > s.good
+    if most or s.streak >= POLICY.breaker_bad then suspend(node, s, model, why) end
+  end
+end
+
+-- Of `slots`, those that the node may use now, and its condition. A suspension whose time is up ends here.
+local function allowance(node, slots)
+  local s = redis.call('HMGET', standing(node), 'condition', 'until_ms')
+  local condition = s[1] or 'good'
+  if condition == 'good' then return slots, condition end
+  if condition == 'suspended' and NOW < tonumber(s[2]) then return 0, condition end
+  if condition == 'suspended' then
+    redis.call('HSET', standing(node), 'condition', 'probation')
+    condition = 'probation'
+  end
+  return 1, condition
+end
+
+-- A node signs in with these GPUs. A key that comes to a machine gets what is known of that machine; a known key on another
+-- machine has to show itself there first. Those that stay together stay as they are, however often they sign in.
+local function recognise(node, ids)
+  local named = {}
+  for _, id in ipairs(ids) do
+    if type(id) == 'string' and string.match(id, '^[%w%-]+$') then table.insert(named, id) end
+  end
+  table.sort(named)
+  local s, gpus = standing_of(node), table.concat(named, '\n')
+  local moved = s.gpus and s.gpus ~= '' and s.gpus ~= gpus
+  if s.gpus ~= gpus then
+    for _, id in ipairs(named) do
+      local g = redis.call('HMGET', 'relay:gpu:' .. id, 'condition', 'until_ms', 'trips', 'tripped_ms')
+      if g[1] and g[1] ~= 'good' then
+        if s.condition ~= g[1] and s.condition ~= 'suspended' then become(s, g[1]) end
+        s.until_ms = math.max(s.until_ms, tonumber(g[2]))
+        s.trips, s.tripped_ms = math.max(s.trips, tonumber(g[3])), math.max(s.tripped_ms, tonumber(g[4]))
+      end
+    end
+    if moved and s.condition == 'good' then
+      become(s, 'probation')
+      s.until_ms = NOW
+    end
+  end
+  s.gpus = gpus
+  keep_standing(node, s)
+end
+
+local function stop_serving(node, model)
+  redis.call('SREM', 'relay:serving:' .. model, node)
+  redis.call('SREM', 'relay:suspended:' .. model, node)
+end
+
+-- Why a node that could hold more gets nothing more, or nil.
+local function distrust(node)
+  local condition = redis.call('HGET', standing(node), 'condition')
+  if condition == 'suspended' then return 'SUSPENDED' end
+  if condition == 'probation' and redis.call('SCARD', 'relay:held:' .. node) > 0 then return 'PROBATION' end
+end
+
+-- ── speed ────────────────────────────────────────────────────────────────
+
+-- Of one model: a node's (`of` is ':' and the model), or all nodes' (`of` is '').
+local function pace_of(key, of)
+  local p = redis.call('HMGET', key, 'first' .. of, 'tps' .. of, 'tokens' .. of, 'answered' .. of, 'at' .. of)
+  local left = fade(tonumber(p[5]))
+  return {first = tonumber(p[1]), tps = tonumber(p[2]), tokens = tonumber(p[3]), answered = (tonumber(p[4]) or 0) * left, left = left}
+end
+
+local PACES = {}
+local function model_pace(model)
+  PACES[model] = PACES[model] or pace_of('relay:speed:' .. model, '')
+  return PACES[model]
+end
+
+local function blend(mean, weight, x)
+  return decimal(mean and math.exp((weight * math.log(mean) + math.log(x)) / (weight + 1)) or x)
+end
+
+local function measure(key, of, window, first, total, tokens)
+  local p = pace_of(key, of)
+  local weight = math.min(p.answered, window)
+  redis.call('HSET', key, 'first' .. of, blend(p.first, weight, math.max(first, 1)), 'answered' .. of, decimal(p.answered + 1), 'at' .. of, int(NOW))
+  if tokens > 0 then
+    redis.call('HSET', key, 'tps' .. of, blend(p.tps, weight, tokens * 1000 / math.max(total, 1)), 'tokens' .. of, blend(p.tokens, weight, tokens))
+  end
+end
+
+-- How long an answer of `tokens` takes at this pace, in ms.
+local function expected(p, tokens)
+  local whole = tokens and p.tps and tokens * 1000 / p.tps or 0
+  return math.max(p.first, whole)
+end
+
+-- A node's place among the free ones of a model: the lowest is chosen. By the time that a typical answer takes on it, beside the
+-- mean over all nodes, to which a measurement drifts back as it ages, so that what was slow once is tried again; by its load, `held` of
+-- `slots`; by the square of its success rate. Equals take turns: the one longest without work comes first.
+local function rank(node, model, held, slots, worked)
+  local all, own = model_pace(model), pace_of(standing(node), ':' .. model)
+  local slower = 0
+  if own.first and all.first then
+    slower = math.log(expected(own, all.tokens) / expected(all, all.tokens)) * own.left * own.answered / (own.answered + 1)
+  end
+  local r = redis.call('HMGET', standing(node), 'successes', 'faults', 'timeouts', 'counted_ms')
+  local left = fade(tonumber(r[4]))
+  local well, bad = (tonumber(r[1]) or 0) * left + PRIOR, ((tonumber(r[2]) or 0) + (tonumber(r[3]) or 0)) * left
+  local score = slower + math.log(1 + held / slots) + 2 * math.log((well + bad) / well)
+  return int(math.floor(score / STEP + 0.5) * TURNS + worked)
+end
+
+-- ── the record ───────────────────────────────────────────────────────────
+
+-- One more in a decaying count that nothing else shares; returns it.
+local function count_one(key, name, stamp)
+  local v = redis.call('HMGET', key, name, stamp)
+  local n = (tonumber(v[1]) or 0) * fade(tonumber(v[2])) + 1
+  redis.call('HSET', key, name, decimal(n), stamp, int(NOW))
+  return n
+end
+
+-- Whether a node blames clients that others serve: by callers and not by requests, since one caller may well be wrong every time.
+local function blames_clients(node, model, caller)
+  if redis.call('SADD', 'relay:refused:' .. node, caller) == 0 then return false end
+  redis.call('PEXPIRE', 'relay:refused:' .. node, POLICY.half_life)
+  local speed = 'relay:speed:' .. model
+  local mine = count_one(standing(node), 'refused:' .. model, 'refused_ms:' .. model)
+  local theirs = count_one(speed, 'refused', 'refused_ms') - mine
+  local mine_well = pace_of(standing(node), ':' .. model).answered
+  local theirs_well = model_pace(model).answered - mine_well
+  local much, rate = POLICY.breaker_bad - 0.5, mine / (mine + mine_well)
+  return mine > much and mine > mine_well and theirs_well > much and 4 * theirs / (theirs + theirs_well) < rate
+end
+
+-- What became of an attempt, which is still the task's newest: 'completed' (`tokens_out`: as counted by the coordinator) | 'fault' (it said
+-- so, or its answer was broken) | 'silent' (its lease ran out) | 'late' (a stage's deadline passed) | 'refused' (it blamed the client).
+-- Nobody is blamed for what was handed back, nor twice for one silence, nor for a task that has failed elsewhere before: that may be
+-- the request's doing. Returns whether the node is trusted with more or less now.
+local function note(node, id, number, outcome, tokens_out)
+  if not outcome or string.sub(node, 1, 2) ~= '0x' then return false end
+  local t = redis.call('HMGET', task(id), 'model', 'caller', 'assigned_ms', 'answering:' .. int(number), 'tried')
+  local model, opened = t[1], tonumber(t[3])
+  if outcome == 'completed' then
+    local first, tokens = tonumber(t[4] or NOW) - opened, tonumber(tokens_out) or 0
+    measure(standing(node), ':' .. model, WINDOW, first, NOW - opened, tokens)
+    measure('relay:speed:' .. model, '', MODEL_WINDOW, first, NOW - opened, tokens)
+    PACES[model] = nil
+  elseif outcome == 'refused' then
+    if not blames_clients(node, model, t[2]) then return false end
+    notice({event = 'node_refuses_much', node = node, model = model})
+  elseif t[5] and t[5] ~= '' then return false end
+
+  local s = standing_of(node)
+  local before, well = s.condition, outcome == 'completed'
+  if outcome == 'silent' then
+    if NOW - s.silent_ms < POLICY.lease then return false end
+    s.silent_ms = NOW
+  end
+  local count = well and 'successes' or (outcome == 'silent' or outcome == 'late') and 'timeouts' or 'faults'
+  s[count] = s[count] + 1
+  if well then s.good, s.streak = s.good + 1, 0
+  else
+    s.bad, s.streak = s.bad + 1, s.streak + 1
+    redis.call('HSET', task(id), 'blamed', node .. ' ' .. count)
+  end
+  judge(node, s, well, opened, model, outcome)
+  keep_standing(node, s)
+  return s.condition ~= before
+end
+
+-- A task has failed for good: where it did so on several nodes, the one that was blamed is so no longer.
+local function excuse(id)
+  local t = redis.call('HMGET', task(id), 'blamed', 'tried')
+  local node, count = string.match(t[1] or '', '^(%S+) (%a+)$')
+  if not node then return end
+  for other in string.gmatch(t[2], '%S+') do
+    if other ~= node then
+      local s = standing_of(node)
+      s[count], s.bad, s.streak = math.max(s[count] - 1, 0), math.max(s.bad - 1, 0), math.max(s.streak - 1, 0)
+      return keep_standing(node, s)
+    end
+  end
+end

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from coordinator.lifecycle import attempt, record, task, webhooks
+from coordinator.lifecycle import attempt, record, standing, task, webhooks
 from coordinator.lifecycle.machine import IllegalTransition
+from coordinator.protocol.session import Condition
 
 MACHINES: list[tuple[Any, type[StrEnum], str]] = [
     (task, task.TaskState, "waiting"),
     (attempt, attempt.AttemptState, "open"),
     (record, record.RecordState, "none"),
     (webhooks, webhooks.DeliveryState, "waiting"),
+    (standing, Condition, "good"),
 ]
 
 

@@ -1,0 +1,362 @@
+"""Whom the scripts trust with how much work."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+
+from coordinator.errors import UpstreamError, UpstreamTimeout
+from coordinator.lifecycle.policy import Policy
+from coordinator.lifecycle.task import TaskState
+from coordinator.protocol.ids import TaskId
+from coordinator.protocol.session import NoWork
+from tests.unit.store.ageing import age, age_model, outage, standing, suspended_for, took
+from tests.unit.store.network import MODEL, Network, node_address
+
+BROKEN = UpstreamError("broken")
+SLOW = UpstreamTimeout("slow")
+Work = Callable[[str, str], Awaitable[None]]
+
+
+async def run_all(network: Network, nodes: list[str], work: Work) -> Counter[str]:
+    """Until nobody holds anything: the attempts that each node had."""
+    had: Counter[str] = Counter()
+    while held := [(node, attempt) for node in nodes for attempt in sorted(await network.held(node))]:
+        for node, attempt in held:
+            had[node] += 1
+            await work(node, attempt)
+    return had
+
+
+async def fails(network: Network, node: str, attempt: str, error: UpstreamError | UpstreamTimeout = BROKEN) -> None:
+    task, _, number = attempt.rpartition("#")
+    assert await network.tasks.give_up_attempt(TaskId(task), int(number), node, "fault", error) is None
+
+
+async def break_down(network: Network, node: str, times: int = 5, error: UpstreamError = BROKEN) -> None:
+    """The node alone: each task's first attempt goes wrong, and it is taken back before the next."""
+    for _ in range(times):
+        task = await network.submit()
+        assert await network.held(node) == {f"{task}#1"}
+        await fails(network, node, f"{task}#1", error)
+        await network.tasks.cancel(task, "guest")
+
+
+async def condition(network: Network, node: str) -> str:
+    return ((await network.redis.hget(f"relay:standing:{node}", "condition")) or b"good").decode()
+
+
+async def counts(network: Network, node: str) -> tuple[int, int, int]:
+    row = await network.redis.hmget(f"relay:standing:{node}", "successes", "faults", "timeouts")
+    return tuple(round(float(value or 0)) for value in row)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("at_once", [1, 8])
+async def test_a_broken_node_of_three_hardly_gets_anything(network: Network, at_once: int) -> None:
+    nodes = [await network.sign_in(number, slots=4) for number in (1, 2, 3)]
+    broken, tasks, had = nodes[0], [], Counter[str]()
+
+    async def work(node: str, attempt: str) -> None:
+        await (fails(network, node, attempt) if node == broken else network.complete(attempt, node))
+
+    for _ in range(100 // at_once):
+        tasks += [await network.submit() for _ in range(at_once)]
+        had += await run_all(network, nodes, work)
+    assert 1 <= had[broken] <= 8
+    assert [await network.state(task) for task in tasks] == [TaskState.COMPLETED] * len(tasks)
+
+
+async def test_five_in_a_row_suspend_a_node_for_a_while_and_then_it_is_tried_one_at_a_time(network: Network) -> None:
+    node = await network.sign_in(1, slots=2)
+    await break_down(network, node, 4)
+    assert await condition(network, node) == "good"
+    await break_down(network, node, 1)
+    waiting = [await network.submit() for _ in range(5)]  # not refused: a first suspension is short
+    reply = await network.beat(node)
+    assert (reply.no_work, await network.held(node)) == (NoWork.SUSPENDED, set())
+    assert [await network.state(task) for task in waiting] == [TaskState.WAITING] * 5
+
+    await age(network, node, timedelta(seconds=29))
+    assert (await network.beat(node)).no_work is NoWork.SUSPENDED
+    await age(network, node, timedelta(seconds=2))
+    assert (await network.beat(node)).no_work is NoWork.PROBATION
+    for task in waiting[:3]:
+        assert await network.held(node) == {f"{task}#1"}
+        await network.complete(f"{task}#1", node)
+    assert await network.held(node) == {f"{task}#1" for task in waiting[3:]}
+    assert await condition(network, node) == "good"
+
+
+async def test_one_that_goes_wrong_on_probation_suspends_it_for_longer_each_time(network: Network) -> None:
+    for number in (2, 3):  # most of the network stays: see the next test
+        await network.sign_in(number, slots=1)
+        await network.submit()
+    node = await network.sign_in(1, slots=1)
+    await break_down(network, node)
+    pauses = []
+    for _ in range(7):
+        left = await suspended_for(network, node)
+        pauses.append(round(left.total_seconds()))
+        await age(network, node, left)
+        task = await network.submit()
+        await network.beat(node)
+        assert await network.held(node) == {f"{task}#1"}
+        await fails(network, node, f"{task}#1")
+        await network.tasks.cancel(task, "guest")
+    assert pauses == [30, 60, 120, 240, 480, 900, 900]
+
+
+async def test_no_suspension_is_long_where_half_of_a_models_nodes_are_out(network: Network) -> None:
+    """It may be the requests, or us; and the only node of an operator is soon back."""
+    node = await network.sign_in(1, slots=1)
+    await break_down(network, node)
+    for _ in range(3):
+        await age(network, node, await suspended_for(network, node))
+        task = await network.submit()
+        await network.beat(node)
+        await fails(network, node, f"{task}#1")
+        await network.tasks.cancel(task, "guest")
+        assert await suspended_for(network, node) <= timedelta(seconds=30)
+
+
+async def test_most_of_the_recent_is_enough_and_what_is_long_past_is_not(network: Network) -> None:
+    node = await network.sign_in(1, slots=1)
+
+    async def alternate() -> None:
+        await break_down(network, node, 2)
+        task = await network.submit()
+        await network.complete(f"{task}#1", node)
+
+    await alternate()
+    await alternate()
+    await age(network, node, timedelta(hours=1))
+    await alternate()
+    assert await condition(network, node) == "good"
+    await alternate()
+    await break_down(network, node, 1)
+    assert await condition(network, node) == "suspended"
+
+
+async def test_signing_in_anew_changes_nothing_and_neither_does_another_key(network: Network) -> None:
+    node = await network.sign_in(1, gpus=("GPU-1", "GPU-2"))
+    await break_down(network, node)
+    await network.sign_in(1, gpus=("GPU-2", "GPU-1"))
+    assert (await network.beat(node)).no_work is NoWork.SUSPENDED
+    other = await network.sign_in(2, gpus=("GPU-2",))
+    assert (await network.beat(other)).no_work is NoWork.SUSPENDED
+    stranger = await network.sign_in(3, gpus=("GPU-3",))
+    task = await network.submit()
+    assert await network.held(stranger) == {f"{task}#1"}
+
+
+async def test_a_known_key_on_other_gpus_shows_itself_first(network: Network) -> None:
+    node = await network.sign_in(1, slots=4)
+    await network.sign_in(1, slots=4, gpus=("GPU-1",))  # it said nothing of its hardware before
+    assert await condition(network, node) == "good"
+    await network.sign_in(1, slots=4, gpus=("GPU-2",))
+    first, *rest = [await network.submit() for _ in range(4)]
+    assert await network.held(node) == {f"{first}#1"}
+    for task in (first, *rest[:2]):
+        await network.complete(f"{task}#1", node)
+    assert await condition(network, node) == "good"
+    again = await network.sign_in(2, slots=4, gpus=("GPU-2",))
+    assert await condition(network, again) == "good"
+
+
+async def test_what_was_given_before_a_suspension_says_nothing_of_what_comes_after(network: Network) -> None:
+    node = await network.sign_in(1, slots=8)
+    tasks = [await network.submit() for _ in range(8)]
+    for task in tasks[:6]:
+        await fails(network, node, f"{task}#1")
+    assert await condition(network, node) == "suspended"
+    await age(network, node, await suspended_for(network, node))
+    await network.beat(node, *await network.held(node))
+    await network.complete(f"{tasks[6]}#1", node)
+    await fails(network, node, f"{tasks[7]}#1")
+    assert (await condition(network, node), (await standing(network, node))["well"]) == ("probation", b"0")
+
+
+async def test_clients_faults_and_what_is_handed_back_or_cancelled_count_for_nobody(network: Network) -> None:
+    node = await network.sign_in(1)
+    for how in ["refused", "handed_back"] * 10:
+        task = await network.submit()
+        await network.tasks.give_up_attempt(task, 1, node, how, BROKEN)  # type: ignore[arg-type]
+        await network.tasks.cancel(task, "guest")
+    assert await counts(network, node) == (0, 0, 0)
+
+
+async def test_a_model_servers_timeout_counts_as_one(network: Network) -> None:
+    node = await network.sign_in(1)
+    await break_down(network, node, 2, SLOW)
+    await break_down(network, node, 1)
+    assert await counts(network, node) == (0, 1, 2)
+
+
+async def test_a_silence_counts_once_however_much_was_in_hand(network: Network) -> None:
+    node = await network.sign_in(1, slots=8)
+    for _ in range(8):
+        await network.submit()
+    await network.silence(node)
+    assert await counts(network, node) == (0, 0, 1)
+
+
+async def test_an_outage_of_ours_counts_against_nobody(network: Network) -> None:
+    node = await network.sign_in(1, slots=8)
+    tasks = [await network.submit() for _ in range(8)]
+    await network.beat(node, *(f"{task}#1" for task in tasks))
+    await outage(network, timedelta(minutes=4))
+    assert (await network.tasks.sweep()).lost == []
+    await network.beat(node, *(f"{task}#1" for task in tasks))
+    assert (await network.tasks.sweep()).lost == []
+    for task in tasks:
+        assert await network.complete(f"{task}#1", node) is None
+    assert await counts(network, node) == (8, 0, 0)
+
+
+async def test_what_fails_everywhere_is_perhaps_the_requests_doing(network: Network) -> None:
+    nodes = [await network.sign_in(number) for number in (1, 2, 3)]
+
+    async def work(node: str, attempt: str) -> None:
+        await fails(network, node, attempt)
+
+    for _ in range(20):
+        task = await network.submit()
+        await run_all(network, nodes, work)
+        assert await network.state(task) is TaskState.FAILED
+    assert [await condition(network, node) for node in nodes] == ["good"] * 3
+
+
+async def test_a_node_that_blames_clients_whom_others_serve_is_noticed(network: Network) -> None:
+    nodes = [await network.sign_in(number, slots=20) for number in (1, 2, 3)]
+    liar = nodes[0]
+
+    async def work(node: str, attempt: str) -> None:
+        if node == liar:
+            task, _, number = attempt.rpartition("#")
+            await network.tasks.give_up_attempt(TaskId(task), int(number), node, "refused", BROKEN)
+        else:
+            await network.complete(attempt, node)
+
+    for number in range(60):
+        await network.submit(caller=f"key_{number}")
+        if number % 15 == 14:
+            await run_all(network, nodes, work)
+    assert await condition(network, liar) == "suspended"
+    said = [line["event"] for line in (await network.tasks.sweep()).notices]
+    assert said.count("node_suspended") == 1
+    assert "node_refuses_much" in said
+
+
+async def test_one_client_that_is_always_wrong_has_no_node_suspended(network: Network) -> None:
+    nodes = [await network.sign_in(number, slots=20) for number in (1, 2)]
+    for _ in range(30):
+        await network.submit(caller="key_good")
+        await network.submit(caller="key_bad")
+
+    async def work(node: str, attempt: str) -> None:
+        task, _, number = attempt.rpartition("#")
+        if await network.redis.hget(f"relay:task:{task}", "caller") == b"key_bad" and node == nodes[0]:
+            await network.tasks.give_up_attempt(TaskId(task), int(number), node, "refused", BROKEN)
+        else:
+            await network.complete(attempt, node)
+
+    await run_all(network, nodes, work)
+    assert [await condition(network, node) for node in nodes] == ["good", "good"]
+
+
+async def test_a_retry_does_not_wait_for_a_suspended_node(network: Network) -> None:
+    out = await network.sign_in(1, slots=1)
+    await break_down(network, out)
+    node = await network.sign_in(2, slots=1)
+    task = await network.submit()
+    await fails(network, node, f"{task}#1")
+    assert await network.held(node) == {f"{task}#2"}
+
+
+async def test_operators_hear_of_a_suspension_once(network: Network) -> None:
+    node = await network.sign_in(1)
+    await break_down(network, node)
+    [notice] = (await network.tasks.sweep()).notices
+    assert notice == {"event": "node_suspended", "node": node, "ms": 30000, "why": "fault"}
+    assert (await network.tasks.sweep()).notices == []
+
+
+async def test_the_fast_node_gets_more_than_the_slow_one_until_that_is_long_past(network: Network) -> None:
+    fast, slow = nodes = [await network.sign_in(number, slots=4) for number in (1, 2)]
+
+    async def work(node: str, attempt: str) -> None:
+        await took(network, attempt, timedelta(milliseconds=100 if node == fast else 1000))
+        await network.complete(attempt, node)
+
+    had: Counter[str] = Counter()
+    for _ in range(40):
+        await network.submit()
+        had += await run_all(network, nodes, work)
+    assert had[fast] >= 30
+    assert had[slow] >= 1
+    await age_model(network, MODEL, timedelta(hours=1))
+    for node in nodes:
+        await age(network, node, timedelta(hours=1))
+        await network.beat(node)
+    later: Counter[str] = Counter()
+    for _ in range(4):
+        await network.submit()
+        later += await run_all(network, nodes, work)
+    assert later[slow] >= 1
+
+
+async def test_of_busy_nodes_the_fast_one_turns_out_more(network: Network) -> None:
+    """Time is counted in rounds of 100 ms: the slow node answers every tenth."""
+    fast, slow = [await network.sign_in(number, slots=2) for number in (1, 2)]
+    done: Counter[str] = Counter()
+    for round_ in range(60):
+        await network.submit()
+        for node, every in ((fast, 1), (slow, 10)):
+            if round_ % every == 0:
+                for attempt in await network.held(node):
+                    await took(network, attempt, timedelta(milliseconds=100 * every))
+                    await network.complete(attempt, node)
+                    done[node] += 1
+    assert done[fast] > 3 * done[slow] > 0
+    assert sum(done.values()) >= 55
+
+
+async def test_equal_nodes_take_turns(network: Network) -> None:
+    nodes = [await network.sign_in(number, slots=4) for number in (1, 2, 3)]
+
+    async def work(node: str, attempt: str) -> None:
+        await took(network, attempt, timedelta(milliseconds=100))
+        await network.complete(attempt, node)
+
+    had: Counter[str] = Counter()
+    for _ in range(9):
+        await network.submit()
+        had += await run_all(network, nodes, work)
+    assert had == dict.fromkeys(nodes, 3)
+
+
+async def test_speed_is_what_we_saw_and_a_newcomer_is_as_good_as_the_mean(network: Network) -> None:
+    node = await network.sign_in(1)
+    task = await network.submit()
+    await took(network, f"{task}#1", timedelta(milliseconds=500))
+    await network.complete(f"{task}#1", node)  # 4 tokens
+    row = await standing(network, node)
+    assert 490 <= float(row[f"first:{MODEL}"]) <= 700
+    assert 5.5 <= float(row[f"tps:{MODEL}"]) <= 8.2
+    newcomer = await network.sign_in(2)
+    await network.submit()
+    assert len(await network.held(newcomer)) == 1
+
+
+async def test_standing_outlives_a_session_and_is_kept_for_a_month(redis: object) -> None:
+    network = Network(redis, Policy(breaker_bad=1))  # type: ignore[arg-type]
+    node = await network.sign_in(1)
+    await break_down(network, node, 1)
+    await network.leave(node)
+    assert 29 * 86400 < await network.redis.ttl(f"relay:standing:{node}") <= 30 * 86400
+    await network.sign_in(1)
+    assert (await network.beat(node)).no_work is NoWork.SUSPENDED
+    assert node == node_address(1)
