@@ -1,4 +1,7 @@
-"""`python -m node run | key --out FILE | model --port P`. Settings: NODE_… in the environment, see node.settings."""
+"""`python -m node run | check | standing | key --out FILE | model --port P`.
+
+Settings: NODE_… in the environment, see node.settings.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,11 @@ def _parser() -> argparse.ArgumentParser:
     key = commands.add_parser("key", help="make a key file and print its address")
     key.add_argument("--out", type=Path, required=True, metavar="FILE")
     key.set_defaults(command=_key)
+    check = commands.add_parser("check", help="try everything that the node needs, and say how to mend what fails")
+    check.add_argument("--json", action="store_true", help="a list for programs instead of lines")
+    check.set_defaults(command=_check)
+    standing = commands.add_parser("standing", help="how the coordinator stands to this key, and what it saw of it")
+    standing.set_defaults(command=_standing)
     model = commands.add_parser("model", help="serve the embedded model alone, over the OpenAI API on 127.0.0.1")
     model.add_argument("--port", type=int, required=True)
     model.add_argument("--slots", type=int, default=4)
@@ -62,6 +70,21 @@ def _run(_: argparse.Namespace) -> int:
 def _key(asked: argparse.Namespace) -> int:
     print(create_key(asked.out).address)  # noqa: T201 - the command's answer
     return 0
+
+
+def _check(asked: argparse.Namespace) -> int:
+    log.configure("error")
+    from node.check.command import run_check
+
+    return run_check(as_json=asked.json)
+
+
+def _standing(_: argparse.Namespace) -> int:
+    settings = load_settings()
+    identity = load_key(settings.key_file)
+    from node.check.command import run_standing
+
+    return run_standing(settings, identity)
 
 
 def _model(asked: argparse.Namespace) -> int:

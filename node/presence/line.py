@@ -21,6 +21,8 @@ from node.presence.wire import WireTransport
 _KEEP_ALIVE_SECONDS = 4.0
 _CONNECT_SECONDS = 5.0
 
+Transport = httpx.AsyncBaseTransport
+
 
 class CoordinatorUnreachable(Exception):
     """No answer came. The message holds no secret."""

@@ -1,0 +1,185 @@
+"""The coordinator: its network, our clock beside its own, whether it admits us, its chain, its broker."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from coordinator.protocol.session import Condition, Network, Standing
+from coordinator.protocol.signing import TIME_WINDOW_MS
+from node.check.outcome import Outcome, failed, ok, warning
+from node.identity import Identity
+from node.presence.line import CoordinatorUnreachable, SignedLine, Transport
+from node.presence.network import NoCoordinator, ask_network
+from node.presence.questions import NoAnswer, ask_rpc, ask_standing
+from node.settings import Settings
+
+_PATIENCE = timedelta(seconds=5)
+_BROKER_SECONDS = 5
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# Signatures hold for a minute; a clock that is off by less may still drift there.
+_REFUSED, _ODD = timedelta(milliseconds=TIME_WINDOW_MS), timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """`ahead`: of our clock, give or take half the round trip."""
+
+    network: Network
+    round_trip: timedelta
+    ahead: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorChecks:
+    """`transport` is the caller's to close. `tls`: for https and rediss; None takes the system's authorities."""
+
+    settings: Settings
+    identity: Identity
+    transport: Transport
+    tls: ssl.SSLContext | None
+    rpc_url: str | None
+
+    async def run(self) -> list[Outcome]:
+        url = self.settings.coordinator_url
+        try:
+            seen = await _seen(self.transport, url)
+        except (CoordinatorUnreachable, NoCoordinator) as no:
+            return [failed("coordinator", f"{url}: {no}", "see that NODE_COORDINATOR_URL is right, and its host up")]
+        network = seen.network
+        others = await asyncio.gather(self.standing(network), self.chain(network), self.broker(network.broker))
+        return [self.reached(seen), models(self.settings, network), clock(seen), *others]
+
+    def reached(self, seen: Seen) -> Outcome:
+        url = self.settings.coordinator_url
+        said = f"{url}, {seen.round_trip / timedelta(milliseconds=1):.0f} ms away"
+        if _is_bare(url):
+            return failed(
+                "coordinator",
+                f"{said}, over plain HTTP",
+                "use its https:// address: what you send is signed, not hidden",
+            )
+        return ok("coordinator", said)
+
+    async def standing(self, network: Network) -> Outcome:
+        line = SignedLine(self.settings.coordinator_url, self.identity, self.transport)
+        try:
+            return admission(await ask_standing(line), network, self.identity.address)
+        except NoAnswer as no:
+            return failed(
+                "admission", no.reason, "ask the coordinator's operator; where it names the clock, set that first"
+            )
+
+    async def chain(self, network: Network) -> Outcome:
+        if network.chain_id is None or network.task_registry is None:
+            return failed(
+                "chain", "the coordinator doesn't know its own yet", "wait until its chain writer has started"
+            )
+        said = f"chain {network.chain_id}, tasks in {network.task_registry}"
+        if self.rpc_url is None:
+            return ok("chain", f"{said}; NODE_RPC_URL is not set, so the coordinator is taken at its word")
+        host = urlsplit(self.rpc_url).hostname  # the rest of the URL often holds a key
+        try:
+            found = int(await ask_rpc(self.transport, self.rpc_url, "eth_chainId"), 16)
+            code = await ask_rpc(self.transport, self.rpc_url, "eth_getCode", network.task_registry, "latest")
+        except (NoAnswer, TypeError, ValueError) as error:
+            reason = error.reason if isinstance(error, NoAnswer) else "it does not speak Ethereum's JSON-RPC"
+            return failed("chain", f"{host}: {reason}", "see that NODE_RPC_URL is right")
+        if found != network.chain_id:
+            return failed("chain", f"{said}; {host} serves chain {found}", "set NODE_RPC_URL to one of that chain")
+        if code in ("0x", None):
+            return failed(
+                "chain", f"{said}; there is no contract", "don't work for it: ask its operator, or find another"
+            )
+        return ok("chain", f"{said}; {host} says so too")
+
+    async def broker(self, url: str) -> Outcome:
+        """Whether a Redis answers there; the user comes with the session."""
+        parts = urlsplit(url)
+        secure, where = parts.scheme == "rediss", f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
+        try:
+            async with asyncio.timeout(_BROKER_SECONDS):
+                tls = (self.tls or ssl.create_default_context()) if secure else None
+                answer = await _ping(parts.hostname or "", parts.port or 6379, tls)
+        except ssl.SSLCertVerificationError as error:
+            return failed(
+                "broker", f"{where}: {error.verify_message}", "name the certificate's authority in NODE_CA_FILE"
+            )
+        except (OSError, TimeoutError) as error:
+            reason = str(error) or "no answer"
+            return failed(
+                "broker", f"{where}: {reason}", "let the node out to that port, or ask the operator whether it is up"
+            )
+        if not answer.startswith((b"-NOAUTH", b"+PONG")):
+            return failed("broker", f"{where}: what answers is no Redis", "ask the coordinator's operator")
+        if _is_bare(url):
+            return failed(
+                "broker",
+                f"{where} answers, without TLS",
+                "ask the operator for rediss://: prompts and your credential travel there",
+            )
+        return ok("broker", f"{where} answers")
+
+
+def models(settings: Settings, network: Network) -> Outcome:
+    mine = ", ".join(settings.served)
+    if unknown := [model for model in settings.served if model not in network.models]:
+        seen = f"clients can't ask for {', '.join(unknown)} here"
+        return warning(
+            "models", seen, f"name them in NODE_MODELS as the relay does: {', '.join(network.models) or 'it has none'}"
+        )
+    return ok("models", f"{mine}: clients can ask for it")
+
+
+def clock(seen: Seen) -> Outcome:
+    off, doubt = abs(seen.ahead), seen.round_trip / 2
+    behind = "behind" if seen.ahead > timedelta() else "ahead"
+    said = f"{off.total_seconds():.2f} s {behind}, give or take {doubt.total_seconds():.2f} s"
+    remedy = "set this machine's clock by NTP (timedatectl set-ntp true)"
+    if off - doubt > _REFUSED:
+        return failed("clock", said, remedy)
+    return warning("clock", said, remedy) if off - doubt > _ODD else ok("clock", said)
+
+
+def admission(standing: Standing, network: Network, address: str) -> Outcome:
+    """How the coordinator stands to this key."""
+    rule = {"open": "every key", "list": "the operator's list", "stake": "stake", "list_or_stake": "list or stake"}
+    said = f"admitted ({rule[network.admission]})"
+    if not standing.admitted:
+        ask = f"ask the operator to admit {address}"
+        return failed("admission", f"not admitted ({rule[network.admission]})", standing.remedy or ask)
+    if standing.condition is Condition.SUSPENDED:
+        left = (standing.suspended_ms or 0) / 1000
+        seen = f"{said}, but suspended for {left:.0f} s more: too many attempts went wrong"
+        return warning("admission", seen, "see the backend below, and the log of the node")
+    if standing.condition is Condition.PROBATION:
+        return ok("admission", f"{said}, on probation: one attempt at a time until a few went well")
+    return ok("admission", f"{said}; signed in now, `run` would take over" if standing.signed_in else said)
+
+
+async def _seen(transport: Transport, url: str) -> Seen:
+    """Asks twice: the first time may connect. Raises CoordinatorUnreachable, NoCoordinator."""
+    for _ in range(2):
+        heard = await ask_network(url, transport, _PATIENCE)
+    now_ms, round_trip = time.time() * 1000, timedelta(seconds=heard.round_trip)
+    ahead = timedelta(milliseconds=heard.network.now_ms - now_ms) + round_trip / 2
+    return Seen(heard.network, round_trip, ahead)
+
+
+def _is_bare(url: str) -> bool:
+    """Whether what goes there can be read on the way."""
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "redis") and parts.hostname not in _LOOPBACK
+
+
+async def _ping(host: str, port: int, tls: ssl.SSLContext | None) -> bytes:
+    reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+    try:
+        writer.write(b"PING\r\n")
+        return await reader.readline()
+    finally:
+        writer.transport.abort()
