@@ -150,9 +150,9 @@ def test_a_text_completion_may_be_empty_and_an_embedding_may_not() -> None:
 
 
 NAMES = st.sampled_from(
-    "model choices message content text finish_reason usage tool_calls function name arguments logprobs top_logprobs "
-    "completion_tokens prompt_tokens data embedding refusal reasoning x".split()
-)
+    ["model", "choices", "message", "content", "text", "finish_reason", "usage", "tool_calls", "function", "name",
+     "arguments", "logprobs", "top_logprobs", "completion_tokens", "prompt_tokens", "data", "embedding", "refusal"]
+)  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=5) | st.sampled_from(["stop", "length", "m"]),
