@@ -21,6 +21,7 @@ from scripts.network.wire import Refused, call
 
 EXAMPLE = ROOT / "coordinator/relay.example.toml"
 MODEL = "relay/tiny-chat"
+TOKENIZER = ROOT / "node/inference/tiny-chat.tokenizer.json"
 # What Ctrl-C waits for: work in hand on a node is finished and handed in, then it is somebody else's.
 DRAIN_SECONDS = 8
 # Nodes are paid from it; at the default pay that lasts for 10^11 tokens, and test ether costs nothing.
@@ -143,11 +144,15 @@ def model_server(port: int, log: Path) -> Recipe:
 
 
 def write_catalogue(path: Path, model_port: int) -> None:
-    """The example with our model server as its upstream, and limits that keep nobody short.
+    """The example with our model server as its upstream, our model's tokenizer, and limits that keep nobody short.
 
-    Once it's there, only that server's port is kept right (and the limits are added, where a file has none yet).
+    Once it's there, only that server's port and the tokenizer's place are kept right (and the limits are added, where a
+    file has none yet).
     """
     text = (path if path.exists() else EXAMPLE).read_text()
+    commented = "" if path.exists() else "# "
+    tokenizer = re.compile(rf'^{commented}tokenizer = "[^"]*{re.escape(TOKENIZER.name)}"', re.MULTILINE)
+    text = tokenizer.sub(lambda _: f"tokenizer = {json.dumps(str(TOKENIZER))}", text, count=1)
     if not path.exists() or "[tiers." not in text:
         tables = [f"[tiers.{tier}]\n{NO_LIMITS}\n" for tier in ("guest", "basic", "pro", "max")]
         text = "\n".join([text.partition(TIERS_HEADING)[0].rstrip() + "\n", TIERS, *tables])

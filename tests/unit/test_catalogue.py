@@ -66,9 +66,22 @@ def test_money_is_exact() -> None:
     assert parse(tables, {}).models["a/b"].prices["direct"].per_1m_input_tokens == Decimal("0.101")
 
 
+def test_a_tokenizer_is_found_from_the_catalogues_folder(tmp_path: Path) -> None:
+    (tmp_path / "vocabularies").mkdir()
+    (tmp_path / "vocabularies/m.json").write_text("{}")
+    tables = broken("models.0.tokenizer", "vocabularies/m.json")
+    catalogue = parse(tables, {}, tmp_path / "relay.toml")
+    assert catalogue.tokenizers == {"a/b": tmp_path / "vocabularies/m.json"}
+    assert parse(broken("models.0.tokenizer", str(tmp_path / "vocabularies/m.json")), {}).tokenizers.keys() == {"a/b"}
+    assert parse(GOOD, {}).tokenizers == parse(GOOD, {}).contexts == {}
+    assert parse(broken("models.0.context_length", 7), {}).contexts == {"a/b": 7}
+
+
 @pytest.mark.parametrize(
     ("change", "value", "named"),
     [
+        ("models.0.tokenizer", "nowhere.json", "[[models]] 'a/b': tokenizer: there is no file"),
+        ("models.0.tokenizer", 7, "[[models]] 'a/b': tokenizer: must be the path of a file"),
         ("models", [], "[[models]]: at least one"),
         ("models", {"name": "a/b"}, "[[models]]: at least one"),
         ("models.0.name", None, "[[models]] number 1: name: Field required"),

@@ -6,19 +6,31 @@ import os
 from pathlib import Path
 
 from coordinator.catalogue import load
-from scripts.network.relay import EXAMPLE, TIERS_HEADING, write_catalogue
+from scripts.network.relay import EXAMPLE, TIERS_HEADING, TOKENIZER, write_catalogue
 
 
 def test_the_first_copy(tmp_path: Path) -> None:
     path = tmp_path / "relay.toml"
     write_catalogue(path, 4321)
     mine, example = load(path, {}), load(EXAMPLE, {})
-    assert mine.models == example.models
+    assert mine.tokenizers.keys() == {"relay/tiny-chat"}
+    assert {name: model.model_copy(update={"tokenizer": None}) for name, model in mine.models.items()} == example.models
     assert mine.upstreams[0].base_url == "http://127.0.0.1:4321/v1"
     for limits in mine.tiers.values():
         assert min(limits.opengpu, limits.direct, limits.overall) >= 1_000_000
         assert limits.concurrent >= 100_000
     assert mine.tiers["max"].max_keys == example.tiers["max"].max_keys
+
+
+def test_a_checkout_that_has_moved_takes_its_tokenizer_along(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    write_catalogue(path, 1)
+    path.write_text(path.read_text().replace(str(TOKENIZER), "/elsewhere/" + TOKENIZER.name))
+    write_catalogue(path, 1)
+    assert load(path, {}).tokenizers == {"relay/tiny-chat": TOKENIZER}
+    path.write_text(path.read_text().replace("\ntokenizer", "\n# tokenizer"))
+    write_catalogue(path, 1)
+    assert load(path, {}).tokenizers == {}
 
 
 def test_what_the_operator_has_written_stays(tmp_path: Path) -> None:
