@@ -30,16 +30,21 @@ class Choice:
         self._said: dict[str, Any] = {}
         self._outside: dict[str, Any] = {}
         self.finished = False
+        self.size = 0
 
-    def add(self, part: dict[str, Any]) -> bool:
-        """Whether the model has said anything in it."""
+    def add(self, part: dict[str, Any], length: int) -> bool:
+        """Whether the model has said anything in it.
+
+        `size` grows by the characters of texts, or by `length`, that of the whole frame, for whatever else adds up.
+        """
         if not self._chat:
-            return self._add_outside(part) | self._add_said({"text": part.get("text")})
+            self._add_around(part, length)
+            return self._add_said({"text": part.get("text")}, length)
         delta = part.get("delta")
         if delta is not None and not isinstance(delta, dict):
             raise Malformed("a delta is an object")
-        self._add_outside(part)
-        return self._add_said(delta or {})
+        self._add_around(part, length)
+        return self._add_said(delta or {}, length)
 
     def pieces(self, name: str) -> list[bytes]:
         """Of one text, to be written on in JSON: without its quotes."""
@@ -51,31 +56,37 @@ class Choice:
             return {"text": "", **said, **self._outside}
         return {**self._outside, "message": {"role": "assistant", "content": None, **said}}
 
-    def _add_outside(self, part: dict[str, Any]) -> bool:
+    def _add_around(self, part: dict[str, Any], length: int) -> None:
         for name, value in part.items():
             if name not in ("delta", "text"):
+                if isinstance(value, list | dict):
+                    self.size += length
                 _merge(self._outside, name, value)
         self.finished = bool(self._outside.get("finish_reason"))
-        return False
 
-    def _add_said(self, delta: dict[str, Any]) -> bool:
+    def _add_said(self, delta: dict[str, Any], length: int) -> bool:
         anything = False
         for name, value in delta.items():
-            if name == "tool_calls":
-                anything |= self._add_calls(value)
-            elif isinstance(value, str) and name not in _LABELS:
+            if isinstance(value, str) and name not in _LABELS:
                 self._said.pop(name, None)
                 self.pieces(name).append(orjson.dumps(value)[1:-1])
-                anything |= bool(value)
+                self.size += len(value)
+                anything = anything or bool(value)
+            elif isinstance(value, list | dict):
+                self.size += length
+                anything = anything or bool(value)
+                if name == "tool_calls":
+                    self._add_calls(value)
+                else:
+                    _merge(self._said, name, value)
             elif value is not None or name not in self._texts:
-                anything |= isinstance(value, list) and bool(value)
                 _merge(self._said, name, value)
         return anything
 
-    def _add_calls(self, deltas: Any) -> bool:
+    def _add_calls(self, deltas: Any) -> None:
         """Of tools: each has an index of its own. Rare here, since a request with tools is not streamed."""
         calls = self._said.setdefault("tool_calls", [])
-        for delta in deltas or ():
+        for delta in deltas:
             index = delta.pop("index", 0) if isinstance(delta, dict) else None
             if not isinstance(index, int) or not 0 <= index <= min(len(calls), _MOST_CALLS):
                 raise Malformed("a tool call has an index")
@@ -83,7 +94,6 @@ class Choice:
                 calls.append({})
             for name, value in delta.items():
                 _write_on(calls[index], name, value)
-        return bool(calls)
 
 
 def _merge(whole: dict[str, Any], name: str, value: Any) -> None:

@@ -1,8 +1,13 @@
-"""An OpenAI-compatible server that answers at once, in few words. `python -m scripts.benchmark.backend PORT`"""
+"""An OpenAI-compatible server that answers at once. `python -m scripts.benchmark.backend PORT`
+
+In few words, or, where a stream is asked for with `max_tokens`, in so many frames; each is a write of its own, as from
+a model that writes them one by one.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from typing import cast
 
@@ -12,7 +17,27 @@ COMPLETION = (
     b'"logprobs":null}],"usage":{"prompt_tokens":12,"completion_tokens":9,"total_tokens":21}}'
 )
 MODELS = b'{"object":"list","data":[{"id":"relay/tiny-chat","object":"model","created":0,"owned_by":"bench"}]}'
+FRAME = (
+    b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1795000000,"model":"relay/tiny-chat",'
+    b'"choices":[%b]}\n\n'
+)
+TEXT = b'{"index":0,"delta":{"content":"%b"},"logprobs":null,"finish_reason":null}'
+BEGIN = FRAME % b'{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}'
+END = FRAME % b'{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}'
+USAGE = b',"usage":{"prompt_tokens":12,"completion_tokens":%d,"total_tokens":%d}}\n\n'
+DONE = b"data: [DONE]\n\n"
+WORDS = (b"Hello", b"!", b" How", b" can", b" I", b" help", b" you", b"?")
+MOST = 10_000
+ASKED = re.compile(rb'"max_(?:completion_)?tokens":\s*(\d+)')
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+
+
+def stream(tokens: int) -> bytes:
+    """A whole answer: so many frames with a word each, and four around them."""
+    texts = b"".join(FRAME % (TEXT % WORDS[number % len(WORDS)]) for number in range(tokens))
+    counts = (FRAME % b"").removesuffix(b"}\n\n") + USAGE % (tokens, tokens + 12)
+    return BEGIN + texts + END + counts + DONE
 
 
 class Answering(asyncio.Protocol):
@@ -28,9 +53,19 @@ class Answering(asyncio.Protocol):
             length = _length(self._buffer[:end])
             if len(self._buffer) < end + 4 + length:
                 return
-            answer = MODELS if self._buffer.startswith(b"GET") else COMPLETION
-            self._buffer = self._buffer[end + 4 + length :]
-            self._transport.write(HEAD % len(answer) + answer)
+            message, self._buffer = self._buffer[: end + 4 + length], self._buffer[end + 4 + length :]
+            if b'"stream":true' in message:
+                self._stream(message)
+            else:
+                answer = MODELS if message.startswith(b"GET") else COMPLETION
+                self._transport.write(HEAD % len(answer) + answer)
+
+    def _stream(self, message: bytes) -> None:
+        asked = ASKED.search(message)
+        self._transport.write(STREAM_HEAD)
+        for frame in stream(min(int(asked[1]), MOST) if asked else 9).split(b"\n\n")[:-1]:
+            self._transport.write(b"%x\r\n%b\n\n\r\n" % (len(frame) + 2, frame))
+        self._transport.write(b"0\r\n\r\n")
 
 
 def _length(head: bytes) -> int:

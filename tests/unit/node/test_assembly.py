@@ -217,7 +217,7 @@ def test_a_truncated_or_empty_stream_is_no_answer(stream: bytes) -> None:
         b'{"choices":[{"index":[],"delta":{}}]}',
         b'{"choices":[{"index":"0","delta":{}}]}',
         b'{"choices":[{"delta":{"tool_calls":[{"index":5}]}}]}',
-        b'{"choices":[{"delta":{"tool_calls":3}}]}',
+        b'{"choices":[{"delta":{"tool_calls":{"a":1}}}]}',
         b'{"choices":[{"delta":{"content":"\xff"}}]}',
         b'{"choices":[{"delta":{"content":' + b"[" * 5000,
         b"\x00",
