@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Collection
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 
+import structlog
 from starlette.types import ASGIApp
 
 from coordinator import catalogue as catalogues
@@ -53,10 +55,14 @@ from coordinator.webhooks.sender import HttpSender
 from coordinator.webhooks.signing import new_secret
 from coordinator.webhooks.submitting import Targets
 
+log = structlog.get_logger(__name__)
+
 # Asynchronous direct tasks that one API process runs at a time; a synchronous call is bounded by its client instead.
 _DIRECT_SLOTS = 64
 # How long a cancelled direct task goes on generating, at most.
 _DIRECT_LOOK = timedelta(seconds=1)
+# Before what failed in the background begins anew.
+_PAUSE_S = 1.0
 # Between one cancellation of what runs in the background and the next.
 _INSIST_S = 0.2
 
@@ -92,7 +98,7 @@ def build_api(settings: Settings) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
-        running = [asyncio.create_task(start()) for start in background]
+        running = [asyncio.create_task(kept(start)) for start in background]
         try:
             yield
         finally:
@@ -119,6 +125,18 @@ def build_api(settings: Settings) -> ASGIApp:
         lifespan=lifespan,
         hot=node_routes(desk, Audience(settings.public_url)),
     )
+
+
+async def kept(start: Callable[[], Awaitable[None]]) -> None:
+    """Begins it anew when it fails: an API that answers while nobody sweeps would never end what it accepted."""
+    while True:
+        try:
+            return await start()
+        except Exception as error:
+            # the text of the error may hold a prompt
+            where = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+            log.error("background_failed", loop=start.__qualname__, error=type(error).__name__, frames=where)
+        await asyncio.sleep(_PAUSE_S)
 
 
 async def stop(running: Collection[asyncio.Task[None]]) -> None:

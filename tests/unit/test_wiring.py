@@ -31,3 +31,17 @@ async def test_a_cancellation_that_is_lost_is_repeated(monkeypatch: pytest.Monke
     await asyncio.wait_for(wiring.stop(running), 5)
     assert all(task.done() for task in running)
     await wiring.stop([])
+
+
+async def test_what_fails_in_the_background_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wiring, "_PAUSE_S", 0.0)
+    starts = 0
+
+    async def fragile() -> None:
+        nonlocal starts
+        starts += 1
+        if starts < 3:
+            raise ValueError("a prompt")
+
+    await asyncio.wait_for(wiring.kept(fragile), 5)
+    assert starts == 3
