@@ -42,11 +42,11 @@ class StreamFault(Exception):
 
 @dataclass(slots=True)
 class _Mould:
-    """`pieces` is what the texts of the frames that fit it are added to."""
+    """`text` is what the texts of the frames that fit it are added to."""
 
     before: bytes
     behind: bytes
-    pieces: list[bytes]
+    text: bytearray
 
 
 class Assembly:
@@ -82,7 +82,7 @@ class Assembly:
             if mould is not None and frame.startswith(mould.before) and frame.endswith(mould.behind):
                 text = frame[len(mould.before) : len(frame) - len(mould.behind)]
                 if b'"' not in text or _is_text(text):  # a quotation mark is an escaped one, or the end of the text
-                    mould.pieces.append(text)
+                    mould.text.extend(text)
                     self._size += len(text)
                     continue
             self._take(frame)
@@ -152,7 +152,7 @@ class Assembly:
         said[name] = "?"
         if orjson.loads(_payload(before + b"?" + behind)) == fields:
             index = fields["choices"][0].get("index", 0)
-            self._mould = _Mould(before, behind, self._choices[index].pieces(name))
+            self._mould = _Mould(before, behind, self._choices[index].text(name))
             self._moulds += 1
 
 

@@ -1,7 +1,7 @@
 """One choice of a streamed answer: what its deltas add up to.
 
-Strings are written on, lists grow, of all else the last word counts: as OpenAI's own clients do it. Strings are kept
-as the JSON they came in, in pieces, since thousands of them make one text.
+Strings are written on, lists grow, of all else the last word counts: as OpenAI's own clients do it. Texts are kept as
+the JSON they came in, in one growing buffer each: thousands of frames make one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Choice:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._chat = endpoint == "chat/completions"
-        self._texts: dict[str, list[bytes]] = {}
+        self._texts: dict[str, bytearray] = {}
         self._said: dict[str, Any] = {}
         self._outside: dict[str, Any] = {}
         self.finished = False
@@ -46,12 +46,12 @@ class Choice:
         self._add_around(part, length)
         return self._add_said(delta or {}, length)
 
-    def pieces(self, name: str) -> list[bytes]:
-        """Of one text, to be written on in JSON: without its quotes."""
-        return self._texts.setdefault(name, [])
+    def text(self, name: str) -> bytearray:
+        """One of its texts, to be written on: JSON, without the quotes."""
+        return self._texts.setdefault(name, bytearray())
 
     def fields(self) -> dict[str, Any]:
-        said = self._said | {name: _joined(pieces) for name, pieces in self._texts.items()}
+        said = self._said | {name: _plain(text) for name, text in self._texts.items()}
         if not self._chat:
             return {"text": "", **said, **self._outside}
         return {**self._outside, "message": {"role": "assistant", "content": None, **said}}
@@ -69,7 +69,7 @@ class Choice:
         for name, value in delta.items():
             if isinstance(value, str) and name not in _LABELS:
                 self._said.pop(name, None)
-                self.pieces(name).append(orjson.dumps(value)[1:-1])
+                self.text(name).extend(orjson.dumps(value)[1:-1])
                 self.size += len(value)
                 anything = anything or bool(value)
             elif isinstance(value, list | dict):
@@ -119,9 +119,9 @@ def _write_on(whole: dict[str, Any], name: str, value: Any) -> None:
         whole[name] = value
 
 
-def _joined(pieces: list[bytes]) -> str:
+def _plain(text: bytearray) -> str:
     try:
-        text: str = orjson.loads(b'"' + b"".join(pieces) + b'"')
+        plain: str = orjson.loads(b'"' + text + b'"')
     except orjson.JSONDecodeError:
         raise Malformed("a text is JSON") from None
-    return text
+    return plain
