@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from scripts.storm.faults import FAULTS, Fault, Kind
 
 ROUND = 60.0  # seconds; a shorter storm is one round
-CALM_BEFORE, CALM_AFTER = 0.15, 0.1  # shares of a round
+CALM_BEFORE, CALM_AFTER = 0.15, 0.15  # shares of a round
 LONG = 10.0  # seconds: a fault that lasts so long comes early in its round, so that its end lies within
 # A backend that fails nearly always is suspended, and nothing more is seen of it: most fail now and then.
 SOMETIMES, ALWAYS = 0.4, 1.0
