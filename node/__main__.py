@@ -19,6 +19,7 @@ import uvloop
 from node import log
 from node.identity import KeyFileError, create_key, load_key
 from node.settings import TINY_MODEL, SettingsError, load_settings
+from node.staking import commands as staking_commands
 
 _WRONG_USE = 2
 _FAILED = 1
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     standing = commands.add_parser("standing", help="how the coordinator stands to this key, and what it saw of it")
     standing.set_defaults(command=_standing)
+    staking_commands.add_to(commands)
     model = commands.add_parser("model", help="serve the embedded model alone, over the OpenAI API on 127.0.0.1")
     model.add_argument("--port", type=int, required=True)
     model.add_argument("--slots", type=int, default=4)

@@ -129,9 +129,7 @@ class ByStake:
             return Admitted()
         seen, stake = await self._stakes.look_up(node)
         if seen is None:
-            return Refused(
-                "The coordinator has not read the chain's stakes yet: its chain writer must run. Wait for it."
-            )
+            return Refused("The coordinator has not read the chain's stakes yet, which its chain writer does. Wait.")
         least = max(self._least, seen.registry.min_stake_wei)
         if stake is not None and stake.suffices(least):
             return Admitted()

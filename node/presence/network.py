@@ -1,4 +1,4 @@
-"""What the coordinator tells anybody of itself: chain, registries, who may join. For the commands before a node's start."""
+"""What the coordinator tells anybody of itself: chain, registries, who may join. For commands before a node's start."""
 
 from __future__ import annotations
 

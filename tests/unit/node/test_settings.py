@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from node.settings import TINY_MODEL, Settings, SettingsError, load_settings
+from node.staking.settings import StakingSettings
 
 SECRET = "sk-do-not-print-me"
 
@@ -100,4 +101,4 @@ def test_every_setting_is_documented_and_nothing_else_is() -> None:
     text = (Path(__file__).parents[3] / "node" / "README.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| `NODE_")]
     documented = {name for row in rows for name in re.findall(r"`NODE_(\w+)`", row.split(" | ")[0])}
-    assert documented == {name.upper() for name in Settings.model_fields}
+    assert documented == {name.upper() for name in (*Settings.model_fields, *StakingSettings.model_fields)}

@@ -1,0 +1,224 @@
+"""`python -m node register | add-stake | unbond | withdraw | stake | consent`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eth_utils.address import is_hex_address, to_checksum_address
+
+from coordinator.protocol.ids import SIGNATURE
+from node.identity import Identity, load_key
+from node.staking.errors import Refused, StakingError
+from node.staking.settings import StakingSettings, load_staking_settings, needed
+
+if TYPE_CHECKING:  # web3 takes a second to import, which `python -m node --help` need not wait for
+    from eth_account.signers.local import LocalAccount
+
+    from node.staking.place import Place
+    from node.staking.registry import NodeRegistry
+
+_FAILED = 1
+
+
+def add_to(commands: Any) -> None:
+    """The commands of a provider, beside those of a node."""
+    register = _command(commands, "register", "register the node on chain with a stake", _register, pays=True)
+    _amount(register, "what to stake (default: what the coordinator asks for)")
+    register.add_argument(
+        "--consent", type=_signature, metavar="SIGNATURE", help="as `consent` printed it on the node's machine"
+    )
+    add = _command(commands, "add-stake", "add to the node's stake", _add_stake, pays=True)
+    _amount(add, "what to add (default: what is missing)")
+    _command(commands, "unbond", "begin to take the stake back: the node stops working", _unbond, pays=True)
+    _command(commands, "withdraw", "take the stake back, once its delay is over", _withdraw, pays=True)
+    _command(commands, "stake", "show what is staked for the node; status 0 when it suffices", _stake)
+    consent = commands.add_parser("consent", help="on the node's machine: let a provider's cold key register it")
+    consent.add_argument("--provider", type=_address, required=True, metavar="ADDRESS", help="whose stake it will be")
+    _registry(consent)
+    consent.set_defaults(command=partial(_run, _consent))
+
+
+def _command(commands: Any, name: str, what: str, step: Step, *, pays: bool = False) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=what)
+    if pays:
+        parser.add_argument(
+            "--provider-key",
+            type=Path,
+            required=True,
+            metavar="FILE",
+            help="hex of mode 0600, or an encrypted keystore",
+        )
+    parser.add_argument("--node", type=_address, metavar="ADDRESS", help="which node (default: that of NODE_KEY_FILE)")
+    _registry(parser)
+    parser.set_defaults(command=partial(_run, step))
+    return parser
+
+
+def _registry(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--registry", type=_address, metavar="ADDRESS", help="default: the one the coordinator names")
+    parser.add_argument("--chain-id", type=int, metavar="N", help="which chain it must be")
+
+
+def _amount(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--stake-wei", type=_wei, metavar="N", help=what)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a command works with."""
+
+    asked: argparse.Namespace
+    settings: StakingSettings
+    place: Place
+
+    def node(self) -> str:
+        if getattr(self.asked, "node", None):
+            return str(self.asked.node)
+        return self.identity("the node's key file; or name its address by --node").address
+
+    def identity(self, remedy: str = "the node's key file") -> Identity:
+        return load_key(needed(self.settings.key_file, "key_file", remedy))
+
+    def account(self) -> LocalAccount:
+        from node.staking.account import load_account
+
+        return load_account(self.asked.provider_key, self.settings.provider_password_file)
+
+
+Step = Callable[[Desk], Awaitable[int]]
+
+
+def _run(step: Step, asked: argparse.Namespace) -> int:
+    """0 when all went well, 1 with the reason on stderr. Raises SettingsError, KeyFileError."""
+    from node.staking.words import in_words
+
+    async def work() -> int:
+        from node.staking.place import find_place
+
+        settings = load_staking_settings()
+        return await step(Desk(asked, settings, await find_place(settings, asked.registry, asked.chain_id)))
+
+    try:
+        return asyncio.run(work())
+    except Refused as refusal:
+        said = in_words(refusal)
+    except StakingError as error:
+        said = str(error)
+    print(said, file=sys.stderr)  # noqa: T201 - the command's answer
+    return _FAILED
+
+
+async def _on_chain(desk: Desk, step: Callable[[NodeRegistry], Awaitable[Any]]) -> Any:
+    from node.staking.chain import EvmNode
+    from node.staking.registry import NodeRegistry
+
+    chain = EvmNode(needed(desk.settings.rpc_url, "rpc_url", "an EVM JSON-RPC endpoint of the chain, that you trust"))
+    try:
+        return await step(await NodeRegistry.open(chain, desk.place.registry, desk.place.chain_id))
+    finally:
+        await chain.close()
+
+
+async def _register(desk: Desk) -> int:
+    from node.staking import steps
+
+    account, node = desk.account(), desk.node()
+    if desk.place.remark:
+        _say(desk.place.remark)
+
+    async def step(registry: NodeRegistry) -> None:
+        consented = desk.asked.consent or _own_consent(desk, registry, account.address, node)
+        wei = desk.asked.stake_wei or desk.place.stake_wei
+        await steps.register(registry, account, node, consented, wei, _say)
+
+    await _on_chain(desk, step)
+    return 0
+
+
+def _own_consent(desk: Desk, registry: NodeRegistry, provider: str, node: str) -> str:
+    from node.staking import steps
+
+    identity = desk.identity("the node's key file; without it, pass its --consent")
+    if identity.address != node:
+        raise StakingError(
+            f"NODE_KEY_FILE is the key of {identity.address}, not of {node}: pass that node's --consent."
+        )
+    return steps.consent(identity, registry.chain_id, registry.address, provider)
+
+
+async def _add_stake(desk: Desk) -> int:
+    from node.staking import steps
+
+    account, node = desk.account(), desk.node()
+    least = desk.place.stake_wei
+    await _on_chain(desk, lambda registry: steps.add_stake(registry, account, node, desk.asked.stake_wei, least, _say))
+    return 0
+
+
+async def _unbond(desk: Desk) -> int:
+    from node.staking import steps
+
+    account, node = desk.account(), desk.node()
+    await _on_chain(desk, lambda registry: steps.unbond(registry, account, node, _say))
+    return 0
+
+
+async def _withdraw(desk: Desk) -> int:
+    from node.staking import steps
+
+    account, node = desk.account(), desk.node()
+    await _on_chain(desk, lambda registry: steps.withdraw(registry, account, node, _say))
+    return 0
+
+
+async def _stake(desk: Desk) -> int:
+    from node.staking import steps
+
+    node = desk.node()
+    enough = await _on_chain(desk, lambda registry: steps.show(registry, node, desk.place.stake_wei, _say))
+    return 0 if enough else _FAILED
+
+
+async def _consent(desk: Desk) -> int:
+    """The signature alone on stdout, to be piped; the rest for people."""
+    from node.staking import steps
+
+    if desk.place.chain_id is None:
+        raise StakingError("With --registry, say which chain it is on by --chain-id.")
+    identity = desk.identity()
+    _say(steps.consent(identity, desk.place.chain_id, desk.place.registry, desk.asked.provider))
+    print(  # noqa: T201 - the command's answer
+        f"on the provider's machine: python -m node register --provider-key FILE --node {identity.address} "
+        f"--registry {desk.place.registry} --chain-id {desk.place.chain_id} --stake-wei N --consent (the above)",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - the command's answer
+
+
+def _address(text: str) -> str:
+    if not is_hex_address(text):
+        raise argparse.ArgumentTypeError("must be an address: 0x and 40 hexadecimal digits")
+    return to_checksum_address(text)
+
+
+def _signature(text: str) -> str:
+    if not SIGNATURE.fullmatch(text):
+        raise argparse.ArgumentTypeError("must be a signature: 0x and 130 hexadecimal digits")
+    return text
+
+
+def _wei(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError("must be a whole number of wei, 10^18 of which are 1 ETH")
+    return int(text)
