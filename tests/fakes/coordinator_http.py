@@ -114,6 +114,7 @@ class CoordinatorHttp:
 
     credentials: Credentials = no_broker
     heartbeat_ms: int = 50
+    expires_ms: int = 3_600_000
     port: int = 0
     sessions: list[wire.SessionRequest] = field(default_factory=list)
     beats: list[wire.Heartbeat] = field(default_factory=list)
@@ -128,7 +129,12 @@ class CoordinatorHttp:
     # an unanswered Report hangs until this is set
     open: asyncio.Event = field(default_factory=asyncio.Event)
     session: str = ""
+    # what strangers are told
+    network: dict[str, Any] = field(default_factory=dict)
+    standing: wire.Standing = field(default_factory=lambda: wire.Standing(admitted=True))
+    clock_off_ms: int = 0
     _challenges: set[str] = field(default_factory=set)
+    _previous: str = ""
     _superseded: set[str] = field(default_factory=set)
     _nonces: set[str] = field(default_factory=set)
     _runner: web.AppRunner | None = None
@@ -150,11 +156,13 @@ class CoordinatorHttp:
         """On the port it had before, if it was stopped."""
         app = web.Application(client_max_size=64 * 2**20)
         app.router.add_post(wire.CHALLENGE_PATH, self._challenge)
+        app.router.add_get(wire.NETWORK_PATH, self._network)
         for path, answer in (
             (wire.SESSION_PATH, self._session),
             (wire.HEARTBEAT_PATH, self._heartbeat),
             (wire.REPORT_PATH, self._report),
             (wire.LEAVE_PATH, self._leave),
+            (wire.STANDING_PATH, self._stand),
         ):
             app.router.add_post(path, self._signed(answer))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -172,7 +180,7 @@ class CoordinatorHttp:
         self.refusals.setdefault(path, deque()).extend([(status, code)] * times)
 
     def end_session(self) -> None:
-        self.session = ""
+        self.session = self._previous = ""
 
     async def _challenge(self, request: web.Request) -> web.Response:
         if refused := self._refusal(request.path):
@@ -188,22 +196,47 @@ class CoordinatorHttp:
             return _error(401, "CHALLENGE_UNKNOWN")
         self._challenges.remove(asked.challenge)
         self.sessions.append(asked)
-        self._superseded.add(self.session)
+        if asked.previous is not None and asked.previous not in (self.session, self._previous) and self.session:
+            return _error(409, "SESSION_SUPERSEDED")
+        renews = bool(self.session) and asked.previous is not None
+        self._superseded |= {self.session, self._previous}
+        self._previous = asked.previous or "" if renews else ""
+        self._superseded.discard(self._previous)
         self.session = secrets.token_hex(16)
         grant = wire.SessionGrant(
             session=self.session,
             broker=self.credentials(node),
             heartbeat_ms=self.heartbeat_ms,
             lease_ms=5 * self.heartbeat_ms,
+            expires_ms=self.expires_ms,
             chain_id=CHAIN_ID,
             task_registry=TASK_REGISTRY,
         )
         return _json(grant)
 
+    async def _network(self, _: web.Request) -> web.Response:
+        told: dict[str, Any] = {
+            "chain_id": CHAIN_ID,
+            "task_registry": TASK_REGISTRY,
+            "node_registry": TASK_REGISTRY,
+            "admission": wire.Admission.OPEN,
+            "stake_wei": None,
+            "broker": "redis://127.0.0.1:1",
+            "models": ("m",),
+            "now_ms": round(time.time() * 1000) + self.clock_off_ms,
+        }
+        return _json(wire.Network.model_validate({**told, **self.network}))
+
+    async def _stand(self, _: bytes, __: str) -> web.Response:
+        return _json(self.standing)
+
     async def _heartbeat(self, body: bytes, _: str) -> web.Response:
         beat = wire.Heartbeat.model_validate_json(body)
-        if beat.session != self.session:
+        if beat.session not in (self.session, self._previous or self.session):
             return _error(409, "SESSION_SUPERSEDED" if beat.session in self._superseded else "SESSION_ENDED")
+        if beat.session == self.session and self._previous:
+            self._superseded.add(self._previous)
+            self._previous = ""
         self.beats.append(beat)
         missed = [attempt for attempt in self.expected if attempt not in beat.running]
         return _json(wire.HeartbeatReply(cancelled=tuple(self.cancelled), expected=tuple(missed)))

@@ -242,14 +242,14 @@ async def test_redis_killed_and_restarted_in_the_middle(network: Network) -> Non
 async def test_broker_connections_cut_again_and_again(network: Network) -> None:
     """By the server, while attempts run: they go on, and the next ones come over a new connection."""
     await network.start()
-    given = []
+    given: list[Envelope] = []
     for _ in range(3):
         network.backend.open.clear()
         running = network.put(2)
         await until(lambda: network.backend.busy == 2)
         network.broker.cut()
         network.backend.open.set()
-        given += running + network.put(2)
+        given.extend(running + network.put(2))
         await until(lambda: set(network.answers()) == {one.task_id for one in given})
     assert len(network.coordinator.sessions) == 1
     assert not network.failures()
