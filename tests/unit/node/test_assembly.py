@@ -171,6 +171,35 @@ def test_any_text_in_any_pieces(texts: list[str], cuts: list[int], role: bool) -
         assert heard == (1 if any(texts) else 0)
 
 
+DELTAS = st.sampled_from(
+    [
+        {"content": "a"},
+        {"content": "a"},
+        {"content": 'b"\\'},
+        {"content": ""},
+        {"content": None},
+        {"role": "assistant", "content": "c"},
+        {"reasoning_content": "d"},
+        {"content": "e", "reasoning_content": None},
+        {"content": "f", "refusal": "g"},
+        {"annotations": [1]},
+        {},
+    ]
+)
+AROUND = st.sampled_from([{}, {}, {}, {"created": 2}, {"service_tier": "x"}, {"usage": {"completion_tokens": 3}}])
+
+
+@given(st.lists(st.tuples(DELTAS, AROUND), max_size=30))
+def test_a_mould_changes_nothing(frames: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    """The same frames, alike and each with a number of its own, which no mould fits."""
+    alike = [chunk(delta, **around) for delta, around in frames] + [chunk({}, "stop")]
+    unlike = [{**frame, "number": number} for number, frame in enumerate(alike)]
+    by_mould, heard = assembled(sse([orjson.dumps(frame) for frame in alike]))
+    parsed, heard_too = assembled(sse([orjson.dumps(frame) for frame in unlike]))
+    assert parsed.pop("number") == len(frames)
+    assert (by_mould, heard) == (parsed, heard_too)
+
+
 def test_frames_that_differ_in_more_than_their_text_are_no_mould() -> None:
     """A field of another name, of the same letters, or with a count of its own."""
     frames = [
