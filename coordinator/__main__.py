@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 
-from coordinator import key_commands, log, money_commands, stake_commands
+from coordinator import key_commands, log, money_commands, node_commands, stake_commands
 from coordinator.settings import Settings, SettingsWrong, load
 
 
@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     key_commands.add_to(commands)
     money_commands.add_to(commands)
     stake_commands.add_to(commands)
-    commands.add_parser("nodes", help="list the nodes and their load").set_defaults(run=_nodes)
+    node_commands.add_to(commands)
     return parser
 
 
@@ -116,24 +116,6 @@ def _deploy(settings: Settings, arguments: argparse.Namespace) -> int:
         print(asyncio.run(put()))  # noqa: T201 - the product of the command
     except (ChainError, StartRefused) as error:
         raise SettingsWrong(str(error)) from None
-    return 0
-
-
-def _nodes(settings: Settings, arguments: argparse.Namespace) -> int:
-    from coordinator.store.connection import connect
-    from coordinator.store.nodes import NodeRow, NodeStore
-    from coordinator.store.scripts import Scripts
-
-    async def rows() -> list[NodeRow]:
-        redis = connect(settings.redis_url)
-        try:
-            return await NodeStore(redis, Scripts(redis, settings.policy)).all()
-        finally:
-            await redis.aclose()
-
-    for row in asyncio.run(rows()):
-        state = "draining" if row.draining else "alive" if row.alive else "silent"
-        print(row.node, state, f"{row.held}/{row.slots}", ",".join(row.models))  # noqa: T201 - the product
     return 0
 
 

@@ -117,7 +117,7 @@ class Hardware(BaseModel):
     memory_bytes: int | None = None
     gpus: tuple[str, ...] = ()
     # The makers' ids (UUIDs): a machine that comes back under another key is the same machine.
-    gpu_ids: tuple[str, ...] = ()
+    gpu_ids: Annotated[tuple[Annotated[str, Field(max_length=100)], ...], Field(max_length=64)] = ()
 
 
 class SessionRequest(BaseModel):

@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from coordinator.protocol.session import Heartbeat, HeartbeatReply, NoWork, SessionRequest, Standing
 from coordinator.store.scripts import Scripts, texts, unavailable
+from coordinator.store.standing import standing
 
 CHALLENGE_LIFE = timedelta(seconds=60)
 
@@ -124,14 +125,12 @@ class NodeStore:
     async def ban_of(self, node: str) -> str | None:
         """The operator's reason."""
         with unavailable():
-            reason = await self._redis.hmget("relay:banned", [node])
-        return reason[0].decode() if reason[0] is not None else None
+            reason = await self._redis.hget("relay:banned", node)
+        return None if reason is None else texts({"reason": reason})["reason"]
 
     async def standing(self, node: str) -> Standing:
-        """Of a node that may sign in."""
-        with unavailable():
-            alive = await self._redis.zscore("relay:nodes", node)
-        return Standing(admitted=True, signed_in=alive is not None)
+        """What was seen of a node; whether it is admitted is not for the store to say."""
+        return await standing(self._scripts, node)
 
     async def serving(self, models: list[str]) -> set[str]:
         """Those of `models` that a live node serves now."""

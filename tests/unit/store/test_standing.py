@@ -360,3 +360,22 @@ async def test_standing_outlives_a_session_and_is_kept_for_a_month(redis: object
     await network.sign_in(1)
     assert (await network.beat(node)).no_work is NoWork.SUSPENDED
     assert node == node_address(1)
+
+
+async def test_a_node_can_read_where_it_stands(network: Network) -> None:
+    node = await network.sign_in(1)
+    task = await network.submit()
+    await took(network, f"{task}#1", timedelta(milliseconds=500))
+    await network.complete(f"{task}#1", node)
+    seen = await network.nodes.standing(node)
+    assert (seen.signed_in, seen.condition, seen.suspended_ms, seen.successes) == (True, "good", None, 1)
+    assert seen.speeds[MODEL].tokens_per_second == pytest.approx(8, rel=0.3)
+    assert seen.speeds[MODEL].first_token_ms == pytest.approx(500, rel=0.3)
+    await break_down(network, node)
+    await network.leave(node)
+    seen = await network.nodes.standing(node)
+    assert (seen.signed_in, seen.condition, seen.faults) == (False, "suspended", 5)
+    assert seen.suspended_ms == pytest.approx(30_000, abs=2000)
+    await age(network, node, await suspended_for(network, node))
+    assert (await network.nodes.standing(node)).condition == "probation"
+    assert (await network.nodes.standing(node_address(2))).successes == 0
