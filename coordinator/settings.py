@@ -94,8 +94,15 @@ class Settings(BaseSettings):
     )
     lease_seconds: float = Field(10, gt=0)
     heartbeat_seconds: float = Field(2, gt=0)
+    taken_seconds: float = Field(8, gt=0, description="a node that beats must have named an attempt by then")
+    first_token_seconds: float = Field(30, gt=0, description="an attempt's first token, later for a long prompt")
+    first_token_seconds_per_kb: float = Field(0.5, ge=0, description="how much more, by 1000 bytes of the request")
     attempt_timeout_seconds: float = Field(300, gt=0)
     task_timeout_seconds: float = Field(900, gt=0)
+    affinity_seconds: float = Field(
+        600, ge=0, description="a conversation goes back to the node that has it in its cache for so long; 0: never"
+    )
+    affinity_wait_ms: int = Field(500, ge=0, description="how long it waits for that node while others are free")
     result_ttl_hours: float = Field(24, gt=0)
     sync_wait_seconds: float = Field(600, gt=0, description="longest wait of a synchronous opengpu call")
     max_body_bytes: int = Field(8 * 1024 * 1024, ge=1024)
@@ -107,8 +114,13 @@ class Settings(BaseSettings):
         return Policy(
             lease=timedelta(seconds=self.lease_seconds),
             heartbeat=timedelta(seconds=self.heartbeat_seconds),
+            taken=timedelta(seconds=self.taken_seconds),
+            first_token=timedelta(seconds=self.first_token_seconds),
+            first_token_per_kb=timedelta(seconds=self.first_token_seconds_per_kb),
             attempt_timeout=timedelta(seconds=self.attempt_timeout_seconds),
             task_timeout=timedelta(seconds=self.task_timeout_seconds),
+            affinity_ttl=timedelta(seconds=self.affinity_seconds),
+            affinity_wait=timedelta(milliseconds=self.affinity_wait_ms),
             result_ttl=timedelta(hours=self.result_ttl_hours),
         )
 

@@ -17,6 +17,13 @@ class Policy:
     lease: timedelta = timedelta(seconds=10)  # a node that falls silent is given up after this
     heartbeat: timedelta = timedelta(seconds=2)  # five missed in a row are a lost lease: one lost packet never is
     session: timedelta = timedelta(hours=1)  # how long a stolen session, or broker password, is good for
+    # Stages of an attempt. A node that beats without naming what it was given has missed it; a healthy one cures that
+    # by a new session after three heartbeats, and this leaves it the fourth.
+    taken: timedelta = timedelta(seconds=8)
+    # Where the first token is told: a cold model is loaded by then. A prompt of 4 bytes a token is read at 500 tokens/s
+    # or faster.
+    first_token: timedelta = timedelta(seconds=30)
+    first_token_per_kb: timedelta = timedelta(milliseconds=500)
     attempt_timeout: timedelta = timedelta(seconds=300)  # however often a node renews
     task_timeout: timedelta = timedelta(seconds=900)  # three attempts, or a long line; then an honest `failed`
     max_attempts: int = 3  # law 8
@@ -24,6 +31,10 @@ class Policy:
     result_ttl: timedelta = timedelta(hours=24)
     tombstone_ttl: timedelta = timedelta(days=7)  # how much longer an expired id is told from an unknown one
     sweep_every: timedelta = timedelta(milliseconds=250)  # a lost lease is seen within this
+
+    # A conversation's next turn goes to the node that has it in its cache: lua/affinity_prelude.lua.
+    affinity_ttl: timedelta = timedelta(minutes=10)  # by then a busy model server has forgotten it; 0: none does
+    affinity_wait: timedelta = timedelta(milliseconds=500)  # while others are free: a long prompt takes longer to read
 
     # Whom to trust: lua/standing_prelude.lua.
     half_life: timedelta = timedelta(minutes=10)  # of what was seen of a node: an hour later it hardly counts
@@ -33,6 +44,10 @@ class Policy:
     trips_forgotten: timedelta = timedelta(hours=1)  # after so long without one, the next is a first one again
     probation_good: int = 3  # attempts in a row, one at a time, that make a node trusted again
     standing_ttl: timedelta = timedelta(days=30)
+
+    def first_token_within(self, request_bytes: int) -> timedelta:
+        """From the start of an attempt on."""
+        return self.first_token + self.first_token_per_kb * (request_bytes / 1000)
 
     @property
     def quiet(self) -> timedelta:

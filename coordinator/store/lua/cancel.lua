@@ -11,7 +11,7 @@ if t[1] == 'waiting' then fail_task(id, arg(3), arg(4), arg(5))
 else
   close_attempt(id, tonumber(t[2]), t[3], 'lost')
   fail_task(id, arg(3), arg(4), arg(5))
-  if redis.call('ZSCORE', 'relay:nodes', t[3]) then send(t[3], 'relay.beat', cjson.encode(id .. '#' .. t[2] .. '!'), '') end
+  tell(t[3], id .. '#' .. t[2])
   fill(t[3])
 end
 return 'canceled'

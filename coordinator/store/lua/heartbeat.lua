@@ -17,23 +17,29 @@ for model in string.gmatch(n[1], '[^\n]+') do
   if draining == '1' then stop_serving(node, model)
   else redis.call('SADD', 'relay:serving:' .. model, node) end
 end
-local listed, cancelled, expected = {}, {}, {}
+local listed, answering, cancelled, expected = {}, {}, {}, {}
 for i = 7, last_listed do listed[arg(i)] = true end
+for i = last_listed + 1, #ARGV do answering[arg(i)] = true end
 if new then forget(node, listed) end
 
 for i = 7, last_listed do
   local attempt = arg(i)
   if redis.call('SISMEMBER', 'relay:held:' .. node, attempt) == 1 then
-    local id = split(attempt)
-    local t = redis.call('HMGET', task(id), 'state', 'assigned_ms', 'deadline_ms')
-    -- a lease never outlives its attempt: a node that only ever promises is given up
-    local last = math.min(tonumber(t[2]) + POLICY.attempt_timeout, tonumber(t[3]))
-    redis.call('ZADD', 'relay:leases', int(math.min(NOW + POLICY.lease, last)), attempt)
-    if t[1] == 'assigned' then move(id, 'running') end
+    local id, number = split(attempt)
+    if answering[attempt] then redis.call('HSETNX', task(id), 'answering:' .. int(number), int(NOW)) end
+    -- a lease never outlives a stage of its attempt: a node that only ever promises is given up
+    local stages = stages_of(id, number)
+    redis.call('ZADD', 'relay:leases', int(math.min(NOW + POLICY.lease, stages.last)), attempt)
+    if stages.state == 'assigned' then move(id, 'running') end
   else table.insert(cancelled, attempt) end
 end
 for _, attempt in ipairs(redis.call('SMEMBERS', 'relay:held:' .. node)) do
-  if not listed[attempt] then table.insert(expected, attempt) end
+  if not listed[attempt] then
+    table.insert(expected, attempt)
+    -- it had time to take it
+    local id, number = split(attempt)
+    if NOW >= stages_of(id, number).taken then redis.call('ZADD', 'relay:leases', int(NOW), attempt) end
+  end
 end
 local given = fill(node)
 local why, distrusted = '', distrust(node)
