@@ -1,4 +1,4 @@
-"""`scripts/bench [latency] [throughput] [direct] [assemble] [--rounds N]`"""
+"""`scripts/bench [latency] [throughput] [direct] [assemble] [nodes] [--rounds N]`"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from scripts.benchmark import assemble, direct, latency, throughput
+from scripts.benchmark import assemble, direct, latency, nodes, throughput
 from scripts.benchmark.stage import Stage, stage
 from scripts.network.children import StartFailed
 
@@ -18,9 +18,10 @@ MEASURES: dict[str, Callable[[Stage, int], Awaitable[list[str]]]] = {
     "throughput": throughput.measure,
     "direct": direct.measure,
 }
-# These need no network of ours, and are run when they are named.
+# These bring what they need themselves, and are run when they are named.
 ALONE: dict[str, Callable[[int], Awaitable[list[str]]]] = {
     "assemble": assemble.measure,
+    "nodes": nodes.measure,
 }
 
 

@@ -85,7 +85,7 @@ async def stage(nodes: int, slots: int) -> AsyncIterator[Stage]:
             up = await network.start()
             made = Stage(up, f"http://127.0.0.1:{port}/v1", network.family, home.path)
             async with made.client(16) as session:
-                for mode in ("opengpu", "direct"):
+                for mode in ("opengpu", "direct") if nodes else ("direct",):
                     await ask_many(session, made.chat, {**REQUEST, "mode": mode}, 100, 16)
             yield made
         finally:
