@@ -1,7 +1,8 @@
 """Signs in by challenge, beats, and signs in anew whenever a session ends or a new one is wanted.
 
-signing in ──grant──► beating ──SESSION_ENDED, renew()──► signing in
-                         └── SESSION_SUPERSEDED ──► Superseded: another process has this node's key
+signing in ──grant──► beating ──SESSION_ENDED──► signing in
+                        │  └── SESSION_SUPERSEDED ──► Superseded: another process has this node's key
+                        └── in time, or renew() ──grant──► beating
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from coordinator.protocol.session import (
     HeartbeatReply,
     Leave,
     SessionGrant,
+    SessionId,
     SessionRequest,
 )
 from node.presence.line import CoordinatorUnreachable, Line, Reply
+from node.presence.renewal import Renewal
 
 log = structlog.get_logger()
 Message = TypeVar("Message", bound=BaseModel)
@@ -96,8 +99,10 @@ class Presence:
         self._listener = listener
         self._grant: SessionGrant | None = None
         self._trouble: str | None = None
+        self._unrenewed: str | None = None
         self._wake = asyncio.Event()
         self._renewal: str | None = None
+        self._hasten = False
         self._draining = self._paused = False
 
     @property
@@ -109,7 +114,7 @@ class Presence:
         """Signs in anew as soon as possible: for a new broker credential."""
         if self._renewal is None:
             log.info("signing in anew", reason=reason)
-        self._renewal = reason
+        self._renewal, self._hasten = reason, True
         self._wake.set()
 
     def beat(self) -> None:
@@ -128,11 +133,11 @@ class Presence:
 
     async def run(self) -> None:
         """Raises Superseded."""
+        grant = await self._sign_in(None)
         while True:
-            grant = await self._sign_in()
-            self._grant, self._renewal = grant, None
+            self._grant, self._renewal, self._unrenewed = grant, None, None
             self._listener.granted(grant)
-            await self._beat(grant)
+            grant = await self._beat(grant) or await self._sign_in(grant.session)
 
     async def leave(self) -> None:
         """Ends the session, as far as the coordinator can be reached."""
@@ -144,11 +149,12 @@ class Presence:
         except CoordinatorUnreachable:
             log.info("left without a word: the coordinator can't be reached")
 
-    async def _sign_in(self) -> SessionGrant:
+    async def _sign_in(self, previous: SessionId | None) -> SessionGrant:
+        """Tries until it is let in. `previous`: the session that this process had, whatever became of it."""
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                grant = await self._try_to_sign_in()
+                grant = await self._try_to_sign_in(previous)
             except NotYet as refusal:
                 self._note_trouble(refusal.reason)
                 await asyncio.sleep(pause * random.uniform(0.5, 1))
@@ -158,7 +164,8 @@ class Presence:
                 log.info("signed in", session=grant.session[:8], chain_id=grant.chain_id)
                 return grant
 
-    async def _try_to_sign_in(self) -> SessionGrant:
+    async def _try_to_sign_in(self, previous: SessionId | None) -> SessionGrant:
+        """Raises NotYet or Superseded."""
         asked = ChallengeRequest(node=self._offer.node)
         challenge = await self._ask(CHALLENGE_PATH, asked, Challenge)
         offer = self._offer
@@ -169,27 +176,50 @@ class Presence:
             slots=offer.slots,
             version=offer.version,
             hardware=offer.hardware,
+            previous=previous,
         )
-        return await self._ask(SESSION_PATH, request, SessionGrant)
+        try:
+            return await self._ask(SESSION_PATH, request, SessionGrant)
+        except SessionOver:
+            raise NotYet("the session ended while it began") from None
 
-    async def _beat(self, grant: SessionGrant) -> None:
-        """Returns when a new session is needed."""
+    async def _beat(self, grant: SessionGrant) -> SessionGrant | None:
+        """Until the session is renewed, returning the new one, or is over."""
+        renewal = Renewal(lambda: self._try_to_sign_in(grant.session), grant.expires_ms / 1000, self._wake.set)
         pause = interval = grant.heartbeat_ms / 1000
-        while self._renewal is None:
-            self._wake.clear()
-            try:
-                reply = await self._heartbeat(grant)
-            except NotYet as refusal:
-                self._note_trouble(refusal.reason)
-                pause = _FIRST_PAUSE_SECONDS if pause == interval else min(pause * 2, interval)
-            except SessionOver:
-                log.info("the session is over, signing in anew")
-                return
-            else:
-                self._note_trouble(None)
-                pause = interval
-                self._listener.heard(reply)
-            await self._sleep(pause)
+        try:
+            while True:
+                self._wake.clear()
+                if (fresh := self._renewed(renewal)) is not None:
+                    return fresh
+                try:
+                    reply = await self._heartbeat(grant)
+                except NotYet as refusal:
+                    self._note_trouble(refusal.reason)
+                    pause = _FIRST_PAUSE_SECONDS if pause == interval else min(pause * 2, interval)
+                else:
+                    self._note_trouble(None)
+                    pause = interval
+                    self._listener.heard(reply)
+                await self._sleep(min(pause, renewal.due_in))
+        except SessionOver:
+            log.info("the session is over, signing in anew")
+            return None
+        finally:
+            await renewal.close()
+
+    def _renewed(self, renewal: Renewal) -> SessionGrant | None:
+        """Raises Superseded. What fails is tried again: the heartbeats say whether there is trouble."""
+        if self._hasten:
+            self._hasten = False
+            renewal.hasten()
+        try:
+            return renewal.look()
+        except NotYet as refusal:
+            if refusal.reason != self._unrenewed:
+                log.warning("the session is not renewed yet, trying on", reason=refusal.reason)
+            self._unrenewed = refusal.reason
+            return None
 
     async def _heartbeat(self, grant: SessionGrant) -> HeartbeatReply:
         held = self._listener.held()[:_MOST_LISTED]

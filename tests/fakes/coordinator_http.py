@@ -129,6 +129,8 @@ class CoordinatorHttp:
     # an unanswered Report hangs until this is set
     open: asyncio.Event = field(default_factory=asyncio.Event)
     session: str = ""
+    # the one that is renewed, until the first heartbeat of the new one
+    _previous: str = ""
     # what strangers are told
     network: dict[str, Any] = field(default_factory=dict)
     standing: wire.Standing = field(default_factory=lambda: wire.Standing(admitted=True))

@@ -127,6 +127,40 @@ async def test_renewing_brings_a_new_session_at_once(coordinator: CoordinatorHtt
     await until(lambda: len(node.heard.grants) == 2)
 
 
+async def test_a_session_is_renewed_before_it_runs_out_and_again(coordinator: CoordinatorHttp, node: Node) -> None:
+    coordinator.expires_ms = 100
+    await until(lambda: coordinator.beats)
+    coordinator.end_session()
+    await until(lambda: len(node.heard.grants) >= 5)
+    sessions = [grant.session for grant in node.heard.grants]
+    assert [asked.previous for asked in coordinator.sessions[:5]] == [None, *sessions[:4]]
+    # each was used until the next one was there
+    assert list(dict.fromkeys(beat.session for beat in coordinator.beats))[:5] == sessions[:5]
+    assert not node.task.done()
+
+
+async def test_a_renewal_that_fails_is_tried_again_and_heartbeats_go_on_meanwhile(
+    coordinator: CoordinatorHttp, node: Node, logged: Callable[[], list[dict[str, Any]]]
+) -> None:
+    await until(lambda: coordinator.beats)
+    coordinator.refuse(SESSION_PATH, 503, "STORE_UNAVAILABLE", times=3)
+    beats = len(coordinator.beats)
+    node.presence.renew("the broker refuses the credential")
+    await until(lambda: len(node.heard.grants) == 2)
+    old = [beat for beat in coordinator.beats[beats:] if beat.session == node.heard.grants[0].session]
+    assert len(old) >= 5
+    assert len([line for line in logged() if "not renewed yet" in line["event"]]) == 1
+
+
+async def test_whoever_was_taken_over_from_ends_when_it_renews(coordinator: CoordinatorHttp, node: Node) -> None:
+    coordinator.heartbeat_ms = 60_000
+    await until(lambda: coordinator.beats)
+    coordinator.session = "ab" * 16
+    node.presence.renew("the broker refuses the credential")
+    with pytest.raises(Superseded):
+        await asyncio.wait_for(node.task, 5)
+
+
 async def test_another_process_with_the_same_key_takes_over(coordinator: CoordinatorHttp, node: Node) -> None:
     await until(lambda: coordinator.beats)
     coordinator.refuse(HEARTBEAT_PATH, 409, "SESSION_SUPERSEDED")
