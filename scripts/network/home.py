@@ -4,7 +4,7 @@ DIR/up.json       where everything is, while it runs (0600)
 DIR/lock          held while a supervisor uses DIR
 DIR/ports.json    the ports of the last run, taken again when free
 DIR/relay.toml    models, upstreams, prices: yours to edit
-DIR/nodes.allow   addresses of the nodes that may sign in: yours to edit
+DIR/nodes.allow   addresses of the nodes that may sign in without a stake: yours to edit
 DIR/contracts.json  where the contracts are deployed
 DIR/keys/ redis/ chain/ nodes/N/ logs/
 """

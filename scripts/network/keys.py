@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from eth_keys import keys
+from eth_keys.datatypes import PrivateKey
 
 from scripts.network.home import write_secret
 
@@ -23,9 +23,13 @@ def password(path: Path) -> str:
 
 
 def account(path: Path) -> str:
-    """The checksummed address of the key in `path` (0x-hex)."""
-    key = remembered(path, _new_key)
-    return str(keys.PrivateKey(bytes.fromhex(key.removeprefix("0x"))).public_key.to_checksum_address())
+    """The checksummed address of the key in `path`."""
+    return str(private_key(path).public_key.to_checksum_address())
+
+
+def private_key(path: Path) -> PrivateKey:
+    """0x-hex in `path`."""
+    return PrivateKey(bytes.fromhex(remembered(path, _new_key).removeprefix("0x")))
 
 
 def _new_key() -> str:

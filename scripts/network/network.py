@@ -1,6 +1,6 @@
 """The network: all its processes, in order, and the file by which other tools find it.
 
-redis, chain ──► contracts deployed, client key, model server ──► api, chain writer ──► nodes ──► up.json
+redis, chain ──► contracts deployed, client key, model server ──► api, chain writer, stakes ──► nodes ──► up.json
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from scripts.network.children import Family, Recipe, together
 from scripts.network.home import Home
 from scripts.network.keys import account, remembered
 from scripts.network.redis import Redis
+from scripts.network.stake import STAKE_WEI, stake_nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,9 @@ class Network:
         )
         coordinator = relay.Coordinator(self._environment(port, contracts), base_url)
         writer = coordinator.chain_writer(log("chain writer"), self.redis)
-        await self.family.start(coordinator.api(log("api")), writer)
-        self._admit_nodes()
+        await together(
+            self.family.start(coordinator.api(log("api")), writer), self._stake_nodes(contracts["NodeRegistry"])
+        )
         await self.family.start(*(self._node(number, base_url) for number in self._numbers()))
         return contracts, (keys[0], keys[1])
 
@@ -118,6 +120,7 @@ class Network:
             "RELAY_CATALOGUE": str(path / "relay.toml"),
             "RELAY_HOST": "127.0.0.1",
             "RELAY_PORT": str(port),
+            "RELAY_NODE_STAKE_WEI": str(STAKE_WEI),
             "RELAY_NODE_ALLOW_FILE": str(path / "nodes.allow"),
             **{setting: contracts[name] for setting, name in addresses.items() if name in contracts},
             **{name: value for name, value in self.plan.settings.items() if name.startswith("RELAY_")},
@@ -141,21 +144,16 @@ class Network:
             return remembered(path, lambda: made)
         return path.read_text().strip()
 
-    def _admit_nodes(self) -> None:
-        """Makes the nodes' keys and lets them in, beside whom the operator has let in."""
+    async def _stake_nodes(self, registry: str) -> None:
+        """Makes the nodes' keys and stakes for them. Others may come in by a stake, or by the operator's list."""
         allow = self.home.path / "nodes.allow"
-        text = (
-            allow.read_text()
-            if allow.exists()
-            else "# nodes that may sign in: one address a line; read again on change\n"
-        )
-        for number in self._numbers():
-            home = self.home.path / "nodes" / str(number)
+        if not allow.exists():
+            allow.write_text("# nodes that may sign in without a stake: one address a line; read again on change\n")
+        homes = {f"node {number}": self.home.path / "nodes" / str(number) for number in self._numbers()}
+        for home in homes.values():
             home.mkdir(mode=0o700, exist_ok=True)
-            address = account(home / "node.key")
-            if address.lower() not in text.lower():
-                text += f"{address}  # node {number} of scripts/up\n"
-        allow.write_text(text)
+        key_files = {name: home / "node.key" for name, home in homes.items()}
+        await stake_nodes(self.chain, registry, self.home.path / "keys/provider.key", key_files)
 
     def _node(self, number: int, base_url: str) -> Recipe:
         home = self.home.path / "nodes" / str(number)
