@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 
-from coordinator import key_commands, log, money_commands, node_commands, stake_commands
+from coordinator import ban_commands, key_commands, log, money_commands, node_commands, stake_commands
 from coordinator.settings import Settings, SettingsWrong, load
 
 
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     key_commands.add_to(commands)
     money_commands.add_to(commands)
     stake_commands.add_to(commands)
+    ban_commands.add_to(commands)
     node_commands.add_to(commands)
     return parser
 
@@ -60,6 +61,8 @@ def _api(settings: Settings, arguments: argparse.Namespace) -> int:
         app,
         host=settings.host,
         port=settings.port,
+        ssl_certfile=settings.tls_cert_file,
+        ssl_keyfile=settings.tls_key_file,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -19,7 +19,7 @@ def running(step: Step[Part], part: Callable[[Any, Settings], Part]) -> Callable
     """`part` makes of a connection what `step` works on. A RelayError ends the process with its message, status 2."""
 
     async def lines(settings: Settings, arguments: argparse.Namespace) -> list[str]:
-        redis = connect(settings.redis_url)
+        redis = connect(settings.redis_url, settings.redis_ca_file)
         try:
             return await step(part(redis, settings), arguments)
         except RelayError as error:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 from eth_utils.address import is_hex_address, to_checksum_address
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from coordinator.lifecycle.policy import Pay, Policy
@@ -46,6 +47,13 @@ def _urls(value: object) -> object:
     return urls
 
 
+def _broker(value: str) -> str:
+    if not re.fullmatch(r"(rediss?://)?([\w.-]+|\[[0-9a-fA-F:.]+\]):\d{1,5}", value):
+        raise ValueError("must be host:port, redis://host:port or rediss://host:port, without a credential")
+    return value
+
+
+Broker = Annotated[str, AfterValidator(_broker)]
 Urls = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_urls)]
 Address = Annotated[str, AfterValidator(_address)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
@@ -57,12 +65,15 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RELAY_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     redis_url: SecretStr = Field(description="redis:// or rediss:// URL of the store, with its password")
-    node_redis: str | None = Field(
-        None, description="host:port of the same Redis as nodes reach it; default: redis_url's"
+    redis_ca_file: Path | None = Field(None, description="PEM certificates that a rediss:// store is checked against")
+    node_redis: Broker | None = Field(
+        None, description="host:port, or rediss://host:port, of the same Redis as nodes reach it; default: redis_url's"
     )
     catalogue: Path = Field(description="TOML file of models, upstreams and prices; see coordinator/relay.example.toml")
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int = Field(8080, ge=1, le=65535)
+    tls_cert_file: Path | None = Field(None, description="PEM certificate chain: the API answers https:// alone")
+    tls_key_file: Path | None = Field(None, description="PEM private key of it")
     public_url: Urls = Field((), description="https:// addresses at which nodes reach the API; default: this machine's")
     trusted_proxies: Networks = Field((), description="networks whose X-Forwarded-For is believed, separated by commas")
     webhook_allow_private: bool = Field(
@@ -94,6 +105,7 @@ class Settings(BaseSettings):
     )
     lease_seconds: float = Field(10, gt=0)
     heartbeat_seconds: float = Field(2, gt=0)
+    session_seconds: float = Field(3600, ge=1, description="life of a node's session and of its broker password")
     taken_seconds: float = Field(8, gt=0, description="a node that beats must have named an attempt by then")
     first_token_seconds: float = Field(30, gt=0, description="an attempt's first token, later for a long prompt")
     first_token_seconds_per_kb: float = Field(0.5, ge=0, description="how much more, by 1000 bytes of the request")
@@ -109,11 +121,18 @@ class Settings(BaseSettings):
     pay_wei_per_prompt_token: int = Field(1_000_000_000, ge=0)
     pay_wei_per_completion_token: int = Field(4_000_000_000, ge=0)
 
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("RELAY_TLS_CERT_FILE and RELAY_TLS_KEY_FILE go together")
+        return self
+
     @property
     def policy(self) -> Policy:
         return Policy(
             lease=timedelta(seconds=self.lease_seconds),
             heartbeat=timedelta(seconds=self.heartbeat_seconds),
+            session=timedelta(seconds=self.session_seconds),
             taken=timedelta(seconds=self.taken_seconds),
             first_token=timedelta(seconds=self.first_token_seconds),
             first_token_per_kb=timedelta(seconds=self.first_token_seconds_per_kb),
@@ -140,6 +159,8 @@ def load() -> Settings:
     except ValidationError as error:
         lines = [
             f"  RELAY_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            if item["loc"]
+            else f"  {item['msg']}"
             for item in error.errors(include_input=False, include_url=False)
         ]
         raise SettingsWrong("These settings are missing or wrong:\n" + "\n".join(lines)) from None

@@ -71,7 +71,7 @@ def build_api(settings: Settings) -> ASGIApp:
     """One API process: any number of them may run on one store."""
     policy = settings.policy
     catalogue = catalogues.load(settings.catalogue, os.environ)
-    redis = connect(settings.redis_url)
+    redis = connect(settings.redis_url, settings.redis_ca_file)
     scripts, signals, space = Scripts(redis, policy), Signals(redis), SpaceReader(redis)
     tasks, nodes = TaskStore(redis, scripts, policy), NodeStore(redis, scripts)
     upstreams = UpstreamPool(catalogue.upstreams, unsupported)

@@ -64,7 +64,7 @@ def build_chain_writer(settings: Settings) -> ChainProcess:
     missing = [f"  RELAY_{name}: the chain writer needs it" for name, value in needed.items() if value is None]
     if settings.chain_key_file is None or settings.task_registry is None:
         raise SettingsWrong("These settings are missing:\n" + "\n".join(missing))
-    redis, beside = connect(settings.redis_url), Beside()
+    redis, beside = connect(settings.redis_url, settings.redis_ca_file), Beside()
 
     async def publish(space: TaskSpace, node_registry: str) -> None:
         await space_store.publish(redis, space, node_registry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -16,10 +17,15 @@ _RETRIES = 3
 _CONNECTIONS = 100
 
 
-def connect(url: SecretStr) -> Redis:
-    """A client on a pool of its own. Bytes in, bytes out: bodies are never re-encoded."""
+def connect(url: SecretStr, ca_file: Path | None = None) -> Redis:
+    """A client on a pool of its own. Bytes in, bytes out: bodies are never re-encoded.
+
+    `ca_file`: PEM certificates that a rediss:// server is checked against, beside those of the machine.
+    """
+    secure = url.get_secret_value().startswith("rediss://") and ca_file is not None
     pool = BlockingConnectionPool.from_url(
         url.get_secret_value(),
+        **({"ssl_ca_certs": str(ca_file)} if secure else {}),
         max_connections=_CONNECTIONS,
         timeout=10,
         socket_timeout=10,

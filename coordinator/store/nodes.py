@@ -108,9 +108,9 @@ class NodeStore:
         """Raises SessionEnded, Replayed."""
         _check(await self._scripts.call("leave", node, session, nonce))
 
-    async def ban(self, node: str, reason: str) -> None:
-        """Ends its session at once, and lets it open no other."""
-        await self._scripts.call("ban", node, reason)
+    async def ban(self, node: str, reason: str) -> list[str]:
+        """Ends its session at once, and lets it open no other. Returns its broker users, which have to go."""
+        return [name.decode() for name in await self._scripts.call("ban", node, reason)]
 
     async def unban(self, node: str) -> bool:
         """False for one that was not banned."""

@@ -52,6 +52,34 @@ def test_trusted_proxies(environment: pytest.MonkeyPatch) -> None:
         load()
 
 
+@pytest.mark.parametrize("where", ["redis.example.org:6380", "rediss://redis.example.org:6380", "rediss://[::1]:6380"])
+def test_where_nodes_reach_the_broker(environment: pytest.MonkeyPatch, where: str) -> None:
+    environment.setenv("RELAY_NODE_REDIS", where)
+    assert load().node_redis == where
+
+
+@pytest.mark.parametrize("where", ["redis.example.org", "http://x:1", f"rediss://:{SECRET}@x:1", "x:1/0", "x:port"])
+def test_a_broker_address_that_is_none_or_holds_a_password(environment: pytest.MonkeyPatch, where: str) -> None:
+    environment.setenv("RELAY_NODE_REDIS", where)
+    with pytest.raises(SettingsWrong, match="RELAY_NODE_REDIS") as wrong:
+        load()
+    assert SECRET not in str(wrong.value)
+
+
+def test_a_certificate_needs_its_key(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("RELAY_TLS_CERT_FILE", "cert.pem")
+    with pytest.raises(SettingsWrong, match="RELAY_TLS_CERT_FILE and RELAY_TLS_KEY_FILE"):
+        load()
+
+
+def test_public_urls(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("RELAY_PUBLIC_URL", "https://relay.example.org/, http://10.0.0.1:8080")
+    assert load().public_url == ("https://relay.example.org", "http://10.0.0.1:8080")
+    environment.setenv("RELAY_PUBLIC_URL", "relay.example.org")
+    with pytest.raises(SettingsWrong, match="RELAY_PUBLIC_URL"):
+        load()
+
+
 def test_settings_are_frozen(environment: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load().port = 1  # type: ignore[misc]
