@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope
@@ -28,9 +28,12 @@ from coordinator.api.streaming import QUIET, StreamedAnswer
 from coordinator.api.webhooks import Hooks
 from coordinator.catalogue import Catalogue
 from coordinator.errors import RelayError, StoreUnavailable, UpstreamTimeout
-from coordinator.lifecycle.order import Order
+from coordinator.lifecycle.caller import Caller
+from coordinator.lifecycle.conversation import prefixes
+from coordinator.lifecycle.order import Mode, Order
 from coordinator.lifecycle.task import TaskView
 from coordinator.protocol.ids import TaskId, new_task_id
+from coordinator.protocol.streaming import streams
 
 TASK_HEADER: Final = "X-Task-ID"
 # An accepted task outlives a store that is down for a moment; so does the client that waits for it.
@@ -88,6 +91,8 @@ class Calls:
             bill=self.till.bill(caller, asked, mode, request),
             webhook=await self.hooks.accepted(asked, caller),
             client=caller.account,
+            prefixes=_prefixes(mode, caller, sent.fields),
+            streams=mode == "opengpu" and streams(sent.fields, asked.endpoint),
         )
         if asked.streamed:
             return await self._stream(order, receive)
@@ -167,6 +172,11 @@ class Calls:
             if view.terminal:
                 return view
         raise UpstreamTimeout(f"The task has not ended in time and goes on: poll /v2/tasks/{task_id}")
+
+
+def _prefixes(mode: Mode, caller: Caller, fields: dict[str, Any]) -> tuple[str, ...]:
+    """What a node may have in its cache; an upstream sees to its own."""
+    return prefixes(caller.account or caller.id, str(fields["model"]), fields) if mode == "opengpu" else ()
 
 
 def _accepted(task_id: TaskId) -> Response:

@@ -26,8 +26,9 @@ class Order:
 
     `caller` is whose it is; `concurrent` how many unfinished tasks he may have at a time, this one counted;
     `client` who takes turns with others where tasks wait: the caller's account, and the caller where he has none;
+    `prefixes` tell which conversation it goes on with (conversation.py), itself first, then from the newest turn on;
     `bill` whom it is counted and charged to, nobody where there is none;
-    `webhook` who is told of its end.
+    `webhook` who is told of its end; `streams` whether a node hears of its first token (protocol.streaming).
     """
 
     mode: Mode
@@ -41,6 +42,8 @@ class Order:
     bill: Bill | None = None
     webhook: Webhook | None = None
     client: str | None = None
+    prefixes: tuple[str, ...] = ()
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)

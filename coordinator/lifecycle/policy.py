@@ -38,6 +38,7 @@ class Policy:
 
     # Whom to trust: lua/standing_prelude.lua.
     half_life: timedelta = timedelta(minutes=10)  # of what was seen of a node: an hour later it hardly counts
+    noise: timedelta = timedelta(milliseconds=50)  # of two answers quicker than this, neither says more of its node
     breaker_bad: int = 5  # bad attempts that suspend a node: in a row, or most of the recent; fewer may be chance
     suspension: timedelta = timedelta(seconds=30)  # the first one: a restarting model server is back by then
     longest_suspension: timedelta = timedelta(minutes=15)  # each is twice the one before, up to this

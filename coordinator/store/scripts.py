@@ -22,7 +22,8 @@ from coordinator.protocol.signing import NONCE_MEMORY_MS
 _FOLDER = Path(__file__).with_name("lua")
 # In this order: each uses those before it.
 _PRELUDES = tuple(
-    f"{name}prelude" for name in ("", "money_", "webhook_", "stake_", "standing_", "line_", "dispatch_", "session_")
+    f"{name}prelude"
+    for name in ("", "money_", "webhook_", "stake_", "standing_", "affinity_", "line_", "dispatch_", "session_")
 )
 
 

@@ -69,7 +69,7 @@ class TaskStore:
         what, now_ms, *left = await self._scripts.call(
             "submit", task_id, order.mode, order.model, order.caller, order.request, *links, timeout, order.endpoint,
             *_claim(order), "" if order.concurrent is None else order.concurrent, *billed(order.bill),
-            order.client or order.caller, *_webhook(order),
+            " ".join(order.prefixes), self._first_token_ms(order), order.client or order.caller, *_webhook(order),
         )  # fmt: skip
         if what == b"no_node":
             raise ProviderUnavailable(
@@ -187,6 +187,9 @@ class TaskStore:
         rows = await self._scripts.call("sweep", milliseconds(self._policy.quiet), limit)
         lost, given_up, dead, users, notices = ([item.decode() for item in row] for row in rows)
         return Swept(lost, given_up, dead, users, [json.loads(notice) for notice in notices])
+
+    def _first_token_ms(self, order: Order) -> int | str:
+        return milliseconds(self._policy.first_token_within(len(order.request))) if order.streams else ""
 
     async def _row(self, task_id: TaskId, names: Sequence[str]) -> tuple[Row, datetime]:
         now_ms, row = await self._scripts.call("read", task_id, *names)

@@ -2,7 +2,7 @@
 
 -- A node's place in the free lists of its models. Returns its free slots (0 for one that is draining, suspended or not alive).
 local function refresh(node)
-  local n = redis.call('HMGET', 'relay:node:' .. node, 'slots', 'models', 'draining', 'worked_ms')
+  local n = redis.call('HMGET', 'relay:node:' .. node, 'slots', 'models', 'draining', 'worked')
   if not n[1] then return 0 end
   local slots, held = tonumber(n[1]), redis.call('SCARD', 'relay:held:' .. node)
   local allowed, condition = allowance(node, slots)
@@ -50,13 +50,15 @@ local function open_attempt(id, holder)
 end
 
 local function assign(id, node)
-  local names = {'model', 'endpoint', 'request', 'salt', 'request_hash', 'task_address', 'deadline_ms'}
+  local names = {'model', 'endpoint', 'request', 'salt', 'request_hash', 'task_address', 'deadline_ms', 'prefix', 'wants'}
   local values, t = redis.call('HMGET', task(id), unpack(names)), {}
   for i, name in ipairs(names) do t[name] = values[i] end
   start_from(id, line_of('opengpu', t.model))
+  stop_awaiting(id, t.wants)
+  remember(t.prefix, node)
   local number = open_attempt(id, node)
   publish(node, id, number, t)
-  redis.call('HSET', 'relay:node:' .. node, 'worked_ms', int(NOW))
+  redis.call('HSET', 'relay:node:' .. node, 'worked', int(redis.call('INCR', 'relay:worked')))
   refresh(node)
 end
 
@@ -72,12 +74,19 @@ local function give(id, first)
   if chosen then assign(id, chosen) else enter_line(id, line_of('opengpu', model), first) end
 end
 
--- Fills a node's free slots from the lines of its models. Returns how many tasks it has got.
+-- Gives a newcomer to the node that it wants, at once or after a short wait, else to any.
+local function offer(id, model, node)
+  local free = 'relay:free:' .. model
+  if redis.call('ZSCORE', free, node) then return assign(id, node) end
+  if redis.call('EXISTS', free) == 0 or not await(id, node) then give(id) end
+end
+
+-- Fills a node's free slots: with who waits for it alone, then from the lines of its models. Returns how many tasks it has got.
 local function fill(node)
   local free, given = refresh(node), 0
   local models = redis.call('HGET', 'relay:node:' .. node, 'models') or ''
   while free > 0 do
-    local id = next_for(node, models)
+    local id = awaits(node) or next_for(node, models)
     if not id then return given end
     assign(id, node)
     free, given = free - 1, given + 1
@@ -96,7 +105,7 @@ end
 
 -- Ends a task: nothing of it is left in lines; it expires by policy, leaves a tombstone, and its record goes to the outbox.
 local function end_task(id, state)
-  local t = redis.call('HMGET', task(id), 'mode', 'model', 'caller', 'tokens_in', 'tokens_out', 'webhook')
+  local t = redis.call('HMGET', task(id), 'mode', 'model', 'caller', 'tokens_in', 'tokens_out', 'webhook', 'wants')
   move(id, state)
   settle(id, state == 'completed', t[4], t[5], NOW)
   redis.call('HSET', task(id), 'ended_ms', int(NOW))
@@ -105,6 +114,7 @@ local function end_task(id, state)
   redis.call('ZREM', 'relay:deadlines', id)
   redis.call('SREM', 'relay:open:' .. t[3], id)
   leave_line(id, line_of(t[1], t[2]))
+  stop_awaiting(id, t[7])
   if t[1] == 'opengpu' then
     redis.call('HSET', 'relay:record:' .. id, 'settlement', 'pending', 'outcome', state)
     redis.call('ZADD', 'relay:outbox:settle', int(NOW), id)
@@ -137,6 +147,23 @@ local function try_again(id, holder, counts, code, message, status)
   end
 end
 
+-- Tells a node to beat now, for there is news of an attempt of its: it is no longer its own.
+local function tell(node, attempt)
+  if redis.call('ZSCORE', 'relay:nodes', node) then send(node, 'relay.beat', cjson.encode(attempt .. '!'), '') end
+end
+
+-- Until when an attempt must have been `taken`, and what is the `last` moment for the stage that it is in: never before a whole lease
+-- after an outage of ours, in which nobody could say anything.
+local EXCUSED
+local function stages_of(id, number)
+  local t = redis.call('HMGET', task(id), 'answering:' .. int(number), 'state', 'assigned_ms', 'deadline_ms', 'first_token_ms')
+  local opened = tonumber(t[3])
+  local last = math.min(opened + POLICY.attempt_timeout, tonumber(t[4]))
+  if t[5] and t[5] ~= '' and not t[1] then last = math.min(last, opened + tonumber(t[5])) end
+  EXCUSED = EXCUSED or tonumber(redis.call('GET', 'relay:excused_ms') or '0')
+  return {state = t[2], last = math.max(last, EXCUSED), taken = math.max(opened + POLICY.taken, EXCUSED), opened = opened}
+end
+
 -- A lease that ended: the attempt is lost whatever its holder still does.
 local function lose(attempt)
   local id, number = split(attempt)
@@ -145,7 +172,12 @@ local function lose(attempt)
     redis.call('ZREM', 'relay:leases', attempt)
     return
   end
-  close_attempt(id, number, holder, 'lost', 'silent')
-  try_again(id, holder, true, 'UPSTREAM_ERROR', 'Every node that took the task was lost. Send the request again.', '502')
+  local stages, seen = stages_of(id, number), tonumber(redis.call('HGET', 'relay:node:' .. holder, 'seen_ms') or '0')
+  local late = NOW >= stages.last or stages.state == 'assigned' and NOW >= stages.taken and seen > stages.opened
+  close_attempt(id, number, holder, 'lost', late and 'late' or 'silent')
+  if late then
+    tell(holder, attempt)
+    try_again(id, holder, true, 'UPSTREAM_TIMEOUT', 'No node answered the task in time. Send the request again.', '504')
+  else try_again(id, holder, true, 'UPSTREAM_ERROR', 'Every node that took the task was lost. Send the request again.', '502') end
   fill(holder)
 end

@@ -100,12 +100,20 @@ local function fresh_node_lives(model, tried)
   return redis.call('SCARD', serving) - redis.call('SCARD', out) > had
 end
 
--- Of one model's line, the first task that this node should have, or nil.
+-- Of one model's line, the task that this node should have, or nil: the first; but of a round, which is one task of each client, the first
+-- whose conversation it has in its cache. That costs nobody more than his place in that round.
 local function first_for(node, model)
-  for _, id in ipairs(redis.call('ZRANGE', 'relay:line:' .. model, 0, SCAN - 1)) do
-    local tried = redis.call('HGET', task(id), 'tried')
-    if not was_tried(tried, node) or not fresh_node_lives(model, tried) then return id end
+  local line, first, round = redis.call('ZRANGE', 'relay:line:' .. model, 0, SCAN - 1, 'WITHSCORES'), nil, nil
+  for i = 1, #line, 2 do
+    local id, tag = line[i], math.floor(tonumber(line[i + 1]) / ROUND)
+    if first and tag > round then break end
+    local t = redis.call('HMGET', task(id), 'tried', 'wants')
+    if (not first or t[2] == node) and (not was_tried(t[1], node) or not fresh_node_lives(model, t[1])) then
+      if t[2] == node then return id end
+      first, round = id, tag
+    end
   end
+  return first
 end
 
 -- Of all lines of a node's models (one a line), the task that it should have next, or nil: of the line that was served the longest ago.
@@ -129,9 +137,10 @@ local function show(id, names)
   local row = {false, false, false, false, false, false, false}
   if state == 'waiting' then
     local line = line_of(mode, model)
-    row[1] = (redis.call('ZRANK', 'relay:' .. line, id) or 0) + 1
+    local ahead = redis.call('ZRANK', 'relay:' .. line, id)
+    row[1] = (ahead or 0) + 1
     if mode == 'opengpu' and redis.call('SCARD', 'relay:serving:' .. model) == 0 then row[2] = 'node'
-    else row[2], row[3] = 'slot', time_of(line, row[1]) or false end
+    else row[2], row[3] = 'slot', not ahead and POLICY.affinity_wait or time_of(line, row[1]) or false end
   elseif state == 'assigned' then row[1], row[2], row[3] = 0, 'start', 0
   elseif mode == 'opengpu' and not next(MOVES.task[state]) then
     local record = redis.call('HMGET', 'relay:record:' .. id, 'settlement', 'settlement_tx', 'settlement_block')

@@ -1,7 +1,8 @@
 -- Admits a task: stored, in the outbox, and given to a node or put into the line, in one step.
 -- arg: id mode model caller request salt task_key request_hash task_address task_timeout_ms endpoint claim token concurrent
 --   bill (see bill_at; '' for nobody's)
---   and, last of all, client (whose turn it is to be), and url receiver account of its webhook, or three times ''
+--   and, last of all, prefixes (digests, see `node_of`), first_token_ms ('' none: until when an attempt's first token must have
+--   come, after its start), client (whose turn it is to be), and url receiver account of its webhook, or three times ''
 -- Returns {what, now_ms}: assigned | waiting | exists (a repeated submit changes nothing) | no_node | superseded
 --   | busy (the caller has `concurrent` unfinished tasks and direct calls already, see admit.lua; '' for any number)
 -- or {full, now_ms, ms until there is a place, ms that the line takes}: see `full`
@@ -24,7 +25,8 @@ end
 local order = int(redis.call('INCR', 'relay:order'))
 local deadline = int(NOW + tonumber(arg(10)))
 redis.call('HSET', task(id), 'state', 'waiting', 'mode', mode, 'model', model, 'caller', arg(4), 'request', arg(5),
-  'endpoint', arg(11), 'order', order, 'client', client, 'created_ms', int(NOW), 'deadline_ms', deadline, 'attempt', '0', 'tries', '0')
+  'endpoint', arg(11), 'order', order, 'client', client, 'created_ms', int(NOW), 'deadline_ms', deadline, 'attempt', '0', 'tries', '0',
+  'first_token_ms', ARGV[#ARGV - 4])
 redis.call('ZADD', 'relay:deadlines', deadline, id)
 redis.call('SADD', 'relay:open:' .. arg(4), id)
 list_task(id, arg(4), int(NOW))
@@ -41,11 +43,16 @@ end
 redis.call('HSET', task(id), 'salt', arg(6), 'task_key', arg(7), 'request_hash', arg(8), 'task_address', arg(9))
 redis.call('HSET', 'relay:record:' .. id, 'task_key', arg(7), 'request_hash', arg(8), 'task_address', arg(9),
   'opening', 'pending', 'settlement', 'none')
+local prefixes = POLICY.affinity_ttl > 0 and ARGV[#ARGV - 5] or ''
+local wants = node_of(model, prefixes)
+if prefixes ~= '' then redis.call('HSET', task(id), 'prefix', string.match(prefixes, '%S+')) end
+if wants then redis.call('HSET', task(id), 'wants', wants) end
 redis.call('ZADD', 'relay:outbox:open', int(NOW), id)
 -- whoever waits already comes first: a free node that has just shown up takes from the line, not the newcomer
 if redis.call('EXISTS', 'relay:' .. line) == 1 then
   enter_line(id, line)
   local free = redis.call('ZRANGE', 'relay:free:' .. model, 0, 0)
   if free[1] then fill(free[1]) end
+elseif wants then offer(id, model, wants)
 else give(id) end
 return {redis.call('HGET', task(id), 'state'), int(NOW)}

@@ -11,6 +11,7 @@ if NOW - last > quiet then
       redis.call('ZADD', key, int(NOW + POLICY.lease), member)
     end
   end
+  redis.call('SET', 'relay:excused_ms', int(NOW + POLICY.lease))
   return {{}, {}, {}, {}, {}}
 end
 
@@ -28,7 +29,8 @@ for _, id in ipairs(given_up) do
   elseif t[1] == 'waiting' then
     fail_task(id, 'CAPACITY_EXHAUSTED', 'No node had room for the task before its deadline. Send it again later.', '503')
   else
-    close_attempt(id, tonumber(t[2]), t[3], 'lost')
+    close_attempt(id, tonumber(t[2]), t[3], 'lost')  -- nobody's fault: the task may have waited for most of its time
+    tell(t[3], id .. '#' .. t[2])
     fail_task(id, 'UPSTREAM_TIMEOUT', 'The task was not answered before its deadline.', '504')
     fill(t[3])
   end
@@ -42,6 +44,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'relay:holds', '-inf', int(NOW),
   settle(id, false, '0', '0', NOW)
   redis.call('ZREM', 'relay:holds', id)
 end
+
+for _, id in ipairs(waited_enough(limit)) do give(id, true) end
 
 -- should find nothing to do: every script above fills what it frees
 for _, model in ipairs(redis.call('SMEMBERS', 'relay:lines')) do

@@ -35,6 +35,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.submitted: dict[str, str] = {}
         self.ended: dict[str, TaskView] = {}
         self.accepted: dict[str, int] = {}
+        self.turns: Counter[str] = Counter()
         self.attempts: list[tuple[str, str]] = []
 
     async def _fresh(self) -> Redis:
@@ -52,10 +53,18 @@ class StoreMachine(RuleBasedStateMachine):
 
     # ── what clients, nodes, time and accidents do ──────────────────────────
 
-    @rule(model=st.sampled_from([MODEL, OTHER]), client=st.sampled_from(["a", "b", "c"]))
-    def submit(self, model: str, client: str) -> None:
+    @rule(
+        model=st.sampled_from([MODEL, OTHER]),
+        client=st.sampled_from(["a", "b", "c"]),
+        talk=st.sampled_from(["", "one", "two"]),
+    )
+    def submit(self, model: str, client: str, talk: str) -> None:
+        """Turns of two conversations among other tasks."""
+        self.turns[talk] += 1
+        prefixes = tuple(f"{talk}-{turn}" for turn in range(self.turns[talk], 0, -1)) if talk else ()
         try:
-            self.submitted[self.run(self.network.submit(model=model, client=client))] = model
+            task = self.run(self.network.submit(model=model, client=client, prefixes=prefixes))
+            self.submitted[task] = model
         except ProviderUnavailable:
             assert not self.run(self.network.nodes.serving([model]))
 
@@ -112,6 +121,28 @@ class StoreMachine(RuleBasedStateMachine):
         if leases:
             self.run(self.network.end_lease(data.draw(st.sampled_from(sorted(leases))).decode()))
 
+    @rule()
+    def patience_ends(self) -> None:
+        self.run(self.network.end_patience())
+
+    @rule(number=NODES)
+    def suspension_ends(self, number: int) -> None:
+        node = node_address(number)
+        if self.run(self.redis.hget(f"relay:standing:{node}", "condition")) == b"suspended":
+            self.run(self.redis.hset(f"relay:standing:{node}", "until_ms", "1"))
+
+    @rule(data=st.data())
+    def a_stage_passes(self, data: st.DataObject) -> None:
+        """Its node's next heartbeat doesn't renew the lease of that attempt, listed or not."""
+        leases = self.run(self.redis.zrange("relay:leases", 0, -1))
+        if leases:
+            task, _, number = data.draw(st.sampled_from(sorted(leases))).decode().rpartition("#")
+            self.run(self.redis.hset(f"relay:task:{task}", "assigned_ms", "1"))
+
+    @rule()
+    def time_is_looked_at(self) -> None:
+        self.run(self.network.tasks.sweep())
+
     @rule(data=st.data())
     def deadline_passes(self, data: st.DataObject) -> None:
         tasks = self.run(self.redis.zrange("relay:deadlines", 0, -1))
@@ -156,6 +187,8 @@ class StoreMachine(RuleBasedStateMachine):
         await self._nobody_waits_for_nothing()
         for model in (MODEL, OTHER):
             await self._check_line(model)
+        await self._check_the_patient()
+        await self._check_the_suspended()
 
     async def _open_attempts(self) -> set[str]:
         found = set()
@@ -174,8 +207,11 @@ class StoreMachine(RuleBasedStateMachine):
     async def _check_task(self, task: str) -> None:
         view = await self.network.tasks.read(task)  # type: ignore[arg-type]
         assert self.accepted.get(task, 0) == (1 if view.status == "completed" else 0)
-        waits = await self.redis.zscore(f"relay:line:{self.submitted[task]}", task) is not None
-        assert waits == (view.state == "waiting")
+        waits = [
+            key for key in (f"relay:line:{self.submitted[task]}", "relay:patient")
+            if await self.redis.zscore(key, task) is not None
+        ]  # fmt: skip
+        assert len(waits) == (view.state == "waiting"), "in no line, or in two"
         record = await self.network.tasks.record(task)  # type: ignore[arg-type]
         assert record["settlement"] == ("pending" if view.terminal else "none")
         before = self.ended.get(task)
@@ -198,6 +234,28 @@ class StoreMachine(RuleBasedStateMachine):
             assert fresh == sorted(fresh), "a client's later task before an earlier one"
         assert await self.redis.sismember("relay:lines", model) == bool(line)
 
+    async def _check_the_suspended(self) -> None:
+        """They count among those that serve, and get nothing."""
+        for model in (MODEL, OTHER):
+            suspended = set(await self.redis.smembers(f"relay:suspended:{model}"))
+            assert suspended <= set(await self.redis.smembers(f"relay:serving:{model}"))
+            assert not suspended & set(await self.redis.zrange(f"relay:free:{model}", 0, -1))
+            for node in suspended:
+                assert await self.redis.hget(f"relay:standing:{node.decode()}", "condition") == b"suspended"
+
+    async def _check_the_patient(self) -> None:
+        """They wait for a node that is busy, or gone; as many as it has slots."""
+        wanting: set[bytes] = set()
+        for key in await self.redis.keys("relay:wants:*"):
+            node, tasks = key.decode().removeprefix("relay:wants:"), await self.redis.zrange(key, 0, -1)
+            assert len(tasks) <= 2
+            wanting |= set(tasks)
+            for task in tasks:
+                assert (await self.redis.hget(f"relay:task:{task.decode()}", "wants") or b"").decode() == node
+                free = f"relay:free:{self.submitted[task.decode()]}"
+                assert await self.redis.zscore(free, node) is None, "a free slot beside who waits for it"
+        assert set(await self.redis.zrange("relay:patient", 0, -1)) == wanting
+
     async def _nobody_waits_for_nothing(self) -> None:
         for model in (MODEL, OTHER):
             waiting = await self.redis.zcard(f"relay:line:{model}")
@@ -215,6 +273,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         for number in (1, 2, 3):
             await self.network.silence(node_address(number))
+        await self.network.end_patience()
         for _ in range(4 * len(self.submitted) + 4):
             node = await self.network.sign_in(9, models=(MODEL, OTHER))
             for attempt in await self.network.held(node):

@@ -31,7 +31,12 @@ REQUEST = b'{"model":"relay/test","messages":[{"role":"user","content":"\xc3\xa9
 
 
 # No lease ends and nobody is judged for a slow machine: in the state machines time passes by rules alone.
-PATIENT = Policy(lease=timedelta(hours=1), heartbeat=timedelta(minutes=30))
+# Two bad attempts suspend a node, and every node is as fast as any.
+PATIENT = Policy(
+    lease=timedelta(hours=1), heartbeat=timedelta(minutes=30), affinity_wait=timedelta(hours=1), breaker_bad=2,
+    suspension=timedelta(hours=1), longest_suspension=timedelta(hours=9), half_life=timedelta(days=99),
+    noise=timedelta(hours=9),
+)  # fmt: skip
 
 
 def counting_ids() -> Callable[[str], TaskId]:
@@ -113,10 +118,13 @@ class Network:
         webhook: Webhook | None = None,
         client: str | None = None,
         caller: str = "guest",
+        streams: bool = False,
+        prefixes: tuple[str, ...] = (),
     ) -> TaskId:
         task_id = self.ids(mode)
         order = Order(
-            mode, model, REQUEST, caller, asynchronous=True, bill=bill, webhook=webhook, client=client  # type: ignore[arg-type]
+            mode, model, REQUEST, caller, asynchronous=True, bill=bill, webhook=webhook, client=client,  # type: ignore[arg-type]
+            streams=streams, prefixes=prefixes,
         )  # fmt: skip
         await self.tasks.submit(task_id, order, COMMITMENT if mode == "opengpu" else None)
         return task_id
@@ -148,6 +156,12 @@ class Network:
     async def end_lease(self, attempt: str) -> Swept:
         """As if the lease's time had passed."""
         await self.redis.zadd("relay:leases", {attempt: 0})
+        return await self.tasks.sweep()
+
+    async def end_patience(self) -> Swept:
+        """As if everybody had waited for long enough for the node that has his conversation."""
+        for task in await self.redis.zrange("relay:patient", 0, -1):
+            await self.redis.zadd("relay:patient", {task: 0})
         return await self.tasks.sweep()
 
     async def silence(self, node: str) -> Swept:
