@@ -1,4 +1,4 @@
-"""A stranger's node comes in by a stake and goes with it, on the whole network. Nobody lets it in, nobody puts it out."""
+"""A stranger's node comes in by a stake and goes with it, on the whole network: nobody lets it in or puts it out."""
 
 from __future__ import annotations
 
