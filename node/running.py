@@ -18,6 +18,7 @@ from coordinator.protocol.ids import AttemptId
 from coordinator.protocol.session import HeartbeatReply, SessionGrant
 from node.attempts import Attempts
 from node.consumer.supervisor import Supervisor
+from node.presence.cleartext import cleartext
 from node.presence.presence import Presence, Superseded
 from node.results.poster import Poster
 
@@ -36,6 +37,7 @@ class Switchboard:
     def __init__(self, attempts: Attempts, supervisor: Supervisor) -> None:
         self._attempts = attempts
         self._supervisor = supervisor
+        self._warned = False
 
     def held(self) -> tuple[AttemptId, ...]:
         return self._attempts.held()
@@ -44,6 +46,10 @@ class Switchboard:
         return self._attempts.answering()
 
     def granted(self, grant: SessionGrant) -> None:
+        danger = cleartext(grant.broker.url)
+        if danger is not None and not self._warned:
+            log.warning(danger)
+        self._warned = danger is not None
         self._supervisor.serve(grant.broker)
 
     def heard(self, reply: HeartbeatReply) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -68,6 +69,7 @@ class Settings(BaseSettings):
 
     key_file: Path
     coordinator_url: HttpUrl
+    ca_file: Path | None = None
     backend_url: HttpUrl | None = None
     backend_api_key: SecretStr | None = None
     backend_api_key_file: Path | None = None
@@ -87,6 +89,16 @@ class Settings(BaseSettings):
         if isinstance(values, dict) and isinstance(values.get("log_level"), str):
             return {**values, "log_level": values["log_level"].lower()}
         return values
+
+    @field_validator("ca_file", mode="after")
+    @classmethod
+    def _holds_certificates(cls, ca_file: Path | None) -> Path | None:
+        try:
+            if ca_file is not None:
+                ssl.create_default_context(cafile=str(ca_file))
+        except OSError:  # ssl.SSLError is one
+            raise PydanticCustomError("pem", "must be a readable PEM file with certificates") from None
+        return ca_file
 
     @field_validator("models", mode="after")
     @classmethod

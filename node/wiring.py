@@ -21,6 +21,7 @@ from node.identity import Identity
 from node.inference.backend import Backend, BackendAddress, HttpBackend, backend_session
 from node.inference.run import Inference
 from node.inference.watch import WatchedBackend
+from node.presence.cleartext import cleartext
 from node.presence.hardware import hardware
 from node.presence.line import SignedLine, line_transport
 from node.presence.presence import Offer, Presence
@@ -103,12 +104,12 @@ async def _kind_once_up(backend: Backend, address: BackendAddress, stop: asyncio
 async def _node(settings: Settings, identity: Identity, engine: Engine) -> AsyncIterator[Node]:
     loop = asyncio.get_running_loop()
     connections = min(settings.slots + _SPARE_CONNECTIONS, _MOST_CONNECTIONS)
-    line = SignedLine(settings.coordinator_url, identity, line_transport(connections))
+    line = SignedLine(settings.coordinator_url, identity, line_transport(connections, settings.ca_file))
     poster = Poster(line, Outbox(settings.state, identity.address))
     performer = Performer(identity, engine.inference.run, lambda: presence.grant)
     attempts = Attempts(settings.slots, performer, poster, lambda: presence.beat())
     supervisor = Supervisor(
-        start_worker=lambda credential, events: CeleryWorker(credential, events, loop),
+        start_worker=lambda credential, events: CeleryWorker(credential, events, loop, ca_file=settings.ca_file),
         deliver=attempts.deliver,
         renew=lambda reason: presence.renew(reason),
         hand_back=lambda attempt: attempts.hand_back(attempt, "its Envelope never arrived"),
@@ -140,6 +141,8 @@ def _announce(settings: Settings, address: BackendAddress, kind: str) -> None:
         backend=backend,
         coordinator=settings.coordinator_url,
     )
+    if (danger := cleartext(settings.coordinator_url)) is not None:
+        log.warning(danger)
 
 
 def _on_signals(stop: asyncio.Event) -> None:

@@ -6,8 +6,10 @@ ms as it is set here.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from celery import Celery
@@ -42,10 +44,12 @@ def celery_app(
     deliver: Callable[[Any], None],
     beat: Callable[[], None],
     patience: Patience = PATIENT,
+    ca_file: Path | None = None,
 ) -> Celery:
     """An application whose one task hands its argument, an Envelope as a dict, to `deliver`; another asks to `beat`.
 
-    Both are called in the worker's thread, and must neither block nor raise.
+    Both are called in the worker's thread, and must neither block nor raise. `ca_file`: PEM certificates that a
+    rediss:// broker is checked against, beside those of the machine.
     """
     app = Celery("node", broker=credential.url, set_as_current=False, fixups=[])
     app.amqp.Connection = _OneTry
@@ -64,6 +68,7 @@ def celery_app(
         worker_detect_quorum_queues=False,
         # The supervisor restarts the worker, with a new credential where that is what it takes.
         broker_connection_retry=False,
+        broker_use_ssl=_trust(ca_file) if credential.url.startswith("rediss://") else None,
         broker_connection_retry_on_startup=False,
         broker_transport_options={
             "global_keyprefix": credential.key_prefix,
@@ -86,3 +91,12 @@ def celery_app(
         beat()
 
     return app
+
+
+def _trust(ca_file: Path | None) -> dict[str, Any]:
+    """kombu, told nothing, would check no certificate at all."""
+    return {
+        "ssl_cert_reqs": ssl.CERT_REQUIRED,
+        "ssl_check_hostname": True,
+        "ssl_ca_certs": None if ca_file is None else str(ca_file),
+    }

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from celery import bootsteps
@@ -53,6 +54,7 @@ class CeleryWorker:
         events: WorkerEvents,
         loop: asyncio.AbstractEventLoop,
         patience: Patience = PATIENT,
+        ca_file: Path | None = None,
     ) -> None:
         self._loop = loop
         self._events = events
@@ -64,6 +66,7 @@ class CeleryWorker:
             lambda envelope: self._tell(events.envelope, envelope),
             lambda: self._tell(events.beat),
             patience,
+            ca_file,
         )
         self._thread = threading.Thread(target=self._run, name="celery", daemon=True)
         self._thread.start()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
+from pathlib import Path
 from typing import Protocol
 
 import httpx
@@ -96,6 +97,6 @@ class SignedLine:
         return self._urls[path]
 
 
-def line_transport(posts_at_once: int) -> httpx.AsyncBaseTransport:
-    """Connections for that many posts at once, kept alive between them."""
-    return WireTransport(posts_at_once, _KEEP_ALIVE_SECONDS)
+def line_transport(posts_at_once: int, ca_file: Path | None = None) -> httpx.AsyncBaseTransport:
+    """Connections for that many posts at once, kept alive between them. `ca_file`: more certificates to trust, PEM."""
+    return WireTransport(posts_at_once, _KEEP_ALIVE_SECONDS, ca_file)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from pathlib import Path
 from typing import Any, cast
 
 import httptools
@@ -99,12 +100,16 @@ class _Connection(asyncio.Protocol):
 
 
 class WireTransport(httpx.AsyncBaseTransport):
-    """At most `most` connections at once; an idle one is let go after `keep_alive` seconds."""
+    """At most `most` connections at once; an idle one is let go after `keep_alive` seconds.
 
-    def __init__(self, most: int, keep_alive: float) -> None:
+    `ca_file`: PEM certificates that https servers are checked against, beside the usual ones.
+    """
+
+    def __init__(self, most: int, keep_alive: float, ca_file: Path | None = None) -> None:
         self._room = asyncio.Semaphore(most)
         self._keep_alive = keep_alive
         self._idle: deque[_Connection] = deque()
+        self._ca_file = ca_file
         self._tls: ssl.SSLContext | None = None
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -155,7 +160,7 @@ class WireTransport(httpx.AsyncBaseTransport):
     async def _connect(self, url: httpx.URL, limit: float | None) -> _Connection:
         secure = url.scheme == "https"
         if secure and self._tls is None:
-            self._tls = httpx.create_ssl_context()
+            self._tls = trust(self._ca_file)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(limit):
@@ -168,6 +173,14 @@ class WireTransport(httpx.AsyncBaseTransport):
         except OSError as error:
             raise httpx.ConnectError(str(error)) from error
         return connection
+
+
+def trust(ca_file: Path | None) -> ssl.SSLContext:
+    """For https: Mozilla's authorities, and those of `ca_file` (PEM). Raises OSError when that can't be read."""
+    context = httpx.create_ssl_context()
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context
 
 
 def _message(request: httpx.Request, body: bytes) -> list[bytes]:
