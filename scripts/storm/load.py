@@ -148,7 +148,8 @@ class Load:
             async with session.post(f"{self._base_url}{CHAT}", json=body, headers=headers) as answer:
                 told, task_id = await answer.json(content_type=None), answer.headers.get("x-task-id")
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            entry.refusal = entry.refusal or f"no answer ({type(error).__name__})"
+            why = "connection refused" if isinstance(error, aiohttp.ClientConnectorError) else "connection broken"
+            entry.refusal = entry.refusal or f"no answer ({why})"
             return
         if task_id is None:
             entry.refusal = code_of(answer.status, told)

@@ -35,10 +35,14 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Reassigning:
-    """Attempts that a strike met: given to others after so many seconds, or reported after all."""
+    """Attempts that a strike met: given to others after so many seconds, or reported after all.
+
+    `in_time`: how many of those given to others were so within a lease and a second.
+    """
 
     attempts: int
     elsewhere: int
+    in_time: int
     p50: float | None
     longest: float | None
 
@@ -62,9 +66,10 @@ def reassigning(seen: Iterable[Reassigned], struck: Sequence[Struck], fault: str
     outages = [strike for strike in struck if strike.strike.fault.name in OUTAGES]
     of_fault = [each for each in seen if each.fault == fault and _disturbed(each, outages) is outage]
     times = sorted(each.seconds for each in of_fault if each.seconds is not None)
-    return Reassigning(
-        len(of_fault), len(times), times[len(times) // 2] if times else None, times[-1] if times else None
-    )
+    if not times:
+        return Reassigning(len(of_fault), 0, 0, None, None)
+    in_time = sum(time <= LEASE_SECONDS + 1 for time in times)
+    return Reassigning(len(of_fault), len(times), in_time, times[len(times) // 2], times[-1])
 
 
 def _disturbed(each: Reassigned, outages: Sequence[Struck]) -> bool:

@@ -22,7 +22,7 @@ class Options:
 
     @property
     def command(self) -> str:
-        some = "" if self.faults == tuple(FAULTS) else f" --faults {','.join(self.faults)}"
+        some = "" if self.faults == tuple(FAULTS) else f" --faults {','.join(self.faults) or 'none'}"
         length = f"{self.seconds:g}"
         return f"scripts/chaos --nodes {self.nodes} --seconds {length} --seed {self.seed} --rate {self.rate:g}{some}"
 

@@ -8,7 +8,7 @@ from typing import Any
 from scripts.storm.injector import Struck
 from scripts.storm.ledger import Ledger
 from scripts.storm.measures import Latency, Reassigning, calm, overlapping, reassigning
-from scripts.storm.verdict import Verdict
+from scripts.storm.verdict import LAWS, Verdict
 from scripts.storm.watch import Reassigned
 
 PROCESS_FAULTS = ("kill", "freeze")
@@ -91,10 +91,7 @@ class Report:
             ("failed, by reason", _by_reason(verdict.failed)),
             ("not accepted, by reason", _by_reason(verdict.refused)),
         ]
-        laws = ("duplicates", "lost", "wrong", "reasonless", "unrecorded", "breaches")
-        rows += [
-            (name, "; ".join([str(len(found)), *found[:5]])) for name in laws for found in [getattr(verdict, name)]
-        ]
+        rows += [(law, "; ".join([str(len(found)), *found[:5]])) for law in LAWS for found in [getattr(verdict, law)]]
         return ["| what became of them | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows), ""]
 
     def _faults(self) -> list[str]:
@@ -118,11 +115,14 @@ class Report:
         quiet, stormy = latencies["calm"], latencies["under faults"]
         lines = [
             f"Latency p50, p99 of completed requests, ms: calm {_shown(quiet)} ({quiet.samples}), "
-            f"under faults {_shown(stormy)} ({stormy.samples})."
+            f"under faults {_shown(stormy)} ({stormy.samples}){_added(quiet, stormy)}."
         ]
         for name, each in self.reassigning().items():
             times = "" if each.longest is None else f" after {each.p50:.1f} s (median), {each.longest:.1f} s (longest)"
-            lines.append(f"Of {each.attempts} attempts in hand at a {name}, {each.elsewhere} ran elsewhere{times}.")
+            lines.append(
+                f"Of {each.attempts} attempts in hand at a {name}, {each.elsewhere} ran elsewhere{times}, "
+                f"{each.in_time} of them within lease + 1 s; the others ended where they were."
+            )
         return ["  \n".join(lines), ""]
 
     def _standings(self) -> list[str]:
@@ -150,6 +150,13 @@ def _strike(each: Struck) -> dict[str, Any]:
 
 def _by_reason(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items(), key=lambda item: -item[1])) or "0"
+
+
+def _added(quiet: Latency, stormy: Latency) -> str:
+    if None in (quiet.p50, quiet.p99, stormy.p50, stormy.p99):
+        return ""
+    p50, p99 = (stormy.p50 or 0) - (quiet.p50 or 0), (stormy.p99 or 0) - (quiet.p99 or 0)
+    return f": {p50:+.0f} and {p99:+.0f} ms"
 
 
 def _shown(latency: Latency) -> str:

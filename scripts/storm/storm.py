@@ -12,6 +12,7 @@ from scripts.storm.clock import Clock
 from scripts.storm.ground import SETTINGS, Ground, ground, standing
 from scripts.storm.injector import Injector
 from scripts.storm.ledger import Ledger
+from scripts.storm.leftovers import leftovers
 from scripts.storm.load import Load, demand
 from scripts.storm.options import Options
 from scripts.storm.report import Report
@@ -50,7 +51,7 @@ async def _rage(options: Options, strikes: tuple[Strike, ...], made: Ground, tel
     audit = Audit(made.up, made.sessions, made.redis, asyncio.get_running_loop().time() + SETTLING_SECONDS)
     tasks = await audit.tasks(ledger.accepted())
     settled = clock.now() - over
-    verdict = judge(ledger, tasks, await audit.chain(), _breaches(injector))
+    verdict = judge(ledger, tasks, await audit.chain(), _breaches(injector), await leftovers(made.redis))
     standings = [await _standing(options, made, number) for number in range(1, options.nodes + 1)]
     await watch.close()
     return Report(

@@ -15,6 +15,7 @@ from scripts.storm.audit import Found, OnChain
 from scripts.storm.ledger import Ledger
 
 ENDED = ("completed", "failed")
+LAWS = ("duplicates", "lost", "wrong", "reasonless", "unrecorded", "breaches", "leftovers")
 
 
 @dataclass(slots=True)
@@ -38,18 +39,20 @@ class Verdict:
     wrong: list[str] = field(default_factory=list)
     unrecorded: list[str] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)
+    leftovers: list[str] = field(default_factory=list)
 
     @property
     def kept(self) -> bool:
-        broken = (self.duplicates, self.lost, self.reasonless, self.wrong, self.unrecorded, self.breaches)
-        return not any(broken)
+        return not any(getattr(self, law) for law in LAWS)
 
     def as_json(self) -> dict[str, Any]:
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
-def judge(ledger: Ledger, tasks: list[Found], chain: OnChain, breaches: Iterable[str]) -> Verdict:
-    verdict = Verdict(requests=len(ledger.entries), accepted=len(tasks), breaches=list(breaches))
+def judge(
+    ledger: Ledger, tasks: list[Found], chain: OnChain, breaches: Iterable[str], leftovers: Iterable[str] = ()
+) -> Verdict:
+    verdict = Verdict(len(ledger.entries), len(tasks), breaches=list(breaches), leftovers=list(leftovers))
     by_prompt = defaultdict[str, list[Found]](list)
     for task in tasks:
         by_prompt[task.prompt].append(task)

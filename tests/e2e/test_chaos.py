@@ -17,6 +17,7 @@ import pytest
 
 from scripts.network.children import ROOT, die_with
 from scripts.storm.faults import FAULTS, Kind
+from scripts.storm.verdict import LAWS
 from tests.parts.network import need_parts
 
 PATIENCE = 240.0  # seconds; about 80 on an idle machine
@@ -46,7 +47,7 @@ def test_a_minute_of_every_fault(tmp_path: Path, report: Callable[[str], None]) 
     need_parts()
     status, seen, printed = storm(tmp_path)
     verdict = seen["verdict"]
-    for law in ("duplicates", "lost", "wrong", "reasonless", "unrecorded", "breaches"):
+    for law in LAWS:
         assert verdict[law] == [], printed
     assert status == 0, printed
     assert sorted(each["fault"] for each in seen["faults"]) == sorted(FAULTS), "every fault, once"

@@ -10,7 +10,7 @@ import pytest
 from scripts.storm.answers import answer_for
 from scripts.storm.audit import Found, OnChain
 from scripts.storm.ledger import Ledger
-from scripts.storm.verdict import Verdict, judge
+from scripts.storm.verdict import LAWS, Verdict, judge
 
 NODE = "0x" + "11" * 20
 TASK, OTHER = "0x" + "aa" * 20, "0x" + "bb" * 20
@@ -64,6 +64,7 @@ BROKEN: dict[str, tuple[str, Callable[[], Verdict]]] = {
     "not settled": ("unrecorded", lambda: verdict(completed(), on_chain=chain(0))),
     "settled as failed": ("unrecorded", lambda: verdict(completed(), on_chain=chain(0, 1))),
     "not confirmed": ("unrecorded", lambda: verdict(replace(completed(), recorded=False))),
+    "a lease of nobody": ("leftovers", lambda: judge(Ledger(), [], OnChain(), (), ["1 in relay:leases"])),
     "a Report that was none": ("breaches", lambda: verdict(completed(), breaches=("late_post: accepted",))),
 }
 
@@ -73,9 +74,7 @@ def test_each_breach_is_named(what: str) -> None:
     law, make = BROKEN[what]
     found = make()
     assert not found.kept
-    broken = [
-        name for name in ("duplicates", "lost", "reasonless", "wrong", "unrecorded", "breaches") if getattr(found, name)
-    ]
+    broken = [law for law in LAWS if getattr(found, law)]
     assert broken == [law]
 
 
