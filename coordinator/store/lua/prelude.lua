@@ -12,7 +12,7 @@
 -- relay:node:{node}     hash   session, slots, models (one a line), draining, and what operators want to see
 -- relay:nodes           zset   node -> alive until (ms)
 -- relay:serving:{model} set    live nodes that serve the model
--- relay:free:{model}    zset   those of them with a free slot -> load (held / slots)
+-- relay:free:{model}    zset   those of them with a free slot -> how good a choice each is, the lowest the best; see standing_prelude.lua
 -- relay:record:{id}     hash   what the chain has to hold of the task; relay:outbox:open, relay:outbox:settle zset
 -- relay:tasks:{key}     zset   a key's own tasks -> created_ms; expired ones leave it as new ones come
 -- relay:open:{caller}   set    a caller's unfinished tasks; their count against what it may have at a time
@@ -20,6 +20,7 @@
 -- relay:account:… relay:hold:… relay:ledger:… relay:usage:…  see money_prelude.lua
 -- relay:webhook:{id} relay:webhooks:…  see webhook_prelude.lua
 -- relay:chain_head      string the newest block that the chain writer has seen
+-- relay:swept_ms relay:excused_ms  when time was last looked at; until when nobody is late, after an outage of ours
 -- broker:{node}:node.{node}    list  the node's Celery queue
 --
 -- Task fields: state mode model endpoint caller request salt request_hash task_key task_address created_ms deadline_ms

@@ -13,14 +13,14 @@
 -- relay:suspended:{model} set   those of relay:serving:{model} that are suspended
 -- relay:refused:{node}    set   callers whose requests the node refused lately
 -- relay:notices           list  JSON, what an operator should hear of; the next sweep takes them
--- relay:node:{node} has worked_ms: when it was last given an attempt
+-- relay:worked            string counts what nodes were given; relay:node:{node} has worked: the count when it was last given something
 
 local STANDING_TTL = math.floor(POLICY.standing_ttl / 1000)
 local PRIOR = 4     -- as many successes is a node credited with that nobody knows
 local WINDOW = 9    -- a measurement is a tenth of a node's mean, a fiftieth of a model's
 local MODEL_WINDOW = 49
 local STEP = math.log(1.25)  -- nodes closer than this are as good as each other, and take turns
-local TURNS = 4398046511104  -- 2^42: above every unix time in ms for a century
+local TURNS = 4398046511104  -- 2^42: above every count of attempts
 
 local function standing(node) return 'relay:standing:' .. node end
 local function decimal(x) return string.format('%.4f', x) end
@@ -179,10 +179,10 @@ local function measure(key, of, window, first, total, tokens)
   end
 end
 
--- How long an answer of `tokens` takes at this pace, in ms.
+-- How long an answer of `tokens` takes at this pace, in ms; what is quicker than the noise of this machine is equally quick.
 local function expected(p, tokens)
   local whole = tokens and p.tps and tokens * 1000 / p.tps or 0
-  return math.max(p.first, whole)
+  return math.max(p.first, whole, POLICY.noise)
 end
 
 -- A node's place among the free ones of a model: the lowest is chosen. By the time that a typical answer takes on it, beside the
