@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from typing import Any
 
-from eth_utils.abi import event_abi_to_log_topic
+from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
 from eth_utils.address import to_checksum_address
+from web3.types import RPCEndpoint
 
 from contracts import artifact
+from coordinator.chain.errors import ChainRejected
 from coordinator.chain.rpc import W3, reaching
 from coordinator.lifecycle.stake import Stake
 from coordinator.protocol.hashing import unhex
@@ -17,8 +19,18 @@ _ABI: list[Any] = artifact("NodeRegistry").abi
 # Whatever changes a stake; each names the node first.
 _EVENTS = ("NodeRegistered", "StakeAdded", "NodeUnbonding", "StakeWithdrawn", "NodeSlashed")
 _TOPICS = [
-    bytes(event_abi_to_log_topic(entry)) for entry in _ABI if entry["type"] == "event" and entry["name"] in _EVENTS
+    "0x" + event_abi_to_log_topic(entry).hex()
+    for entry in _ABI
+    if entry["type"] == "event" and entry["name"] in _EVENTS
 ]
+# Of one node, one word each: 0x and 32 bytes.
+_STAKE = {
+    entry["name"]: "0x" + function_abi_to_4byte_selector(entry).hex()
+    for name in ("providerOf", "stakeOf", "unbondsAt")
+    for entry in _ABI
+    if entry["type"] == "function" and entry["name"] == name
+}
+_WORD_LENGTH = 66
 
 
 class NodeRegistry:
@@ -71,18 +83,34 @@ class NodeRegistry:
 
     async def touched(self, first: int, last: int) -> set[str]:
         """The nodes that have an event in the blocks from `first` to `last`, both included."""
-        topics: list[Any] = [_TOPICS]
-        with reaching():
-            logs = await self._w3.eth.get_logs(
-                {"address": self.address, "topics": topics, "fromBlock": first, "toBlock": last}
-            )
-        return {to_checksum_address(bytes(log["topics"][1])[12:]) for log in logs}
+        where = {"address": self.address, "topics": [_TOPICS], "fromBlock": hex(first), "toBlock": hex(last)}
+        return {_address(log["topics"][1]) for log in await self._ask("eth_getLogs", where)}
 
     async def stake_at(self, node: str, block: int) -> Stake:
         """As of the end of that block."""
-        names = ("providerOf", "stakeOf", "unbondsAt")
-        return Stake(*await asyncio.gather(*(self._call(name, node, block=block) for name in names)))
+        provider, wei, unbonds_at = await asyncio.gather(*(self._word_of(name, node, block) for name in _STAKE))
+        return Stake(_address(provider), int(wei, 16), int(unbonds_at, 16))
 
-    async def _call(self, name: str, *args: object, block: int | Literal["latest"] = "latest") -> Any:
+    async def _word_of(self, name: str, node: str, block: int) -> str:
+        """Past web3's own encoding and decoding: with it, 1,000 nodes took 5 seconds of CPU."""
+        data = _STAKE[name] + node[2:].rjust(64, "0")
+        word = await self._ask("eth_call", {"to": self.address, "data": data}, hex(block))
+        if len(word) != _WORD_LENGTH:
+            raise ChainRejected("no such contract at that address")
+        return str(word)
+
+    async def _ask(self, method: str, *params: object) -> Any:
         with reaching():
-            return await self._contract.functions[name](*args).call(block_identifier=block)
+            reply = await self._w3.provider.make_request(RPCEndpoint(method), list(params))
+        if "result" not in reply:
+            raise ChainRejected(str(reply.get("error"))[:300])
+        return reply["result"]
+
+    async def _call(self, name: str, *args: object) -> Any:
+        with reaching():
+            return await self._contract.functions[name](*args).call()
+
+
+def _address(word: str) -> str:
+    """Of 32 bytes as hex, the last 20."""
+    return str(to_checksum_address("0x" + word[-40:]))
