@@ -32,12 +32,13 @@ _MOST_MOULDS: Final = 8
 
 
 class StreamFault(Exception):
-    """No answer came of it. `frame`: what the server said instead, where it said anything."""
+    """No answer came of it. `frame`: what the server said instead, where it said anything; `begun`: amid an answer."""
 
-    def __init__(self, message: str, frame: bytes | None = None) -> None:
+    def __init__(self, message: str, frame: bytes | None = None, *, begun: bool = True) -> None:
         super().__init__(message)
         self.message = message
         self.frame = frame
+        self.begun = begun
 
 
 @dataclass(slots=True)
@@ -122,7 +123,7 @@ class Assembly:
     def _merge(self, fields: dict[str, Any], told: bytes) -> None:
         parts = fields.pop("choices", None) or []
         if not parts and (fields.get("error") or fields.get("object") == "error"):
-            raise StreamFault("the backend broke its answer off", told)
+            raise StreamFault("the backend broke its answer off", told, begun=self.begun)
         for name, value in fields.items():
             if not self._top.get(name) or (value is not None and name not in _SAID_FIRST):
                 self._top[name] = value

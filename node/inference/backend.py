@@ -30,6 +30,8 @@ _REFUSALS = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LAR
 # What is written to the head of a request to have its answer in a stream; the counts are what the node is paid by.
 _AS_A_STREAM = b'{"stream":true,"stream_options":{"include_usage":true},'
 _SILENCE = timedelta(seconds=60)
+# It says keep-alive and hangs up all the same; whoever used such a connection again would often lose his request.
+_CLOSES_BEHIND_STREAMS = "llama.cpp"
 # The terminating chunk of HTTP comes right behind [DONE]; with it the connection can be used again.
 _TAIL_SECONDS = 0.05
 
@@ -128,10 +130,9 @@ class HttpBackend:
         self, endpoint: Endpoint, request: bytes, timeout: timedelta, heard: Heard | None = None
     ) -> tuple[int, bytes]:
         """Status and body, put together where it came in a stream. Raises BackendFault."""
-        assembly = None if heard is None else Assembly(endpoint, heard)
         limit = aiohttp.ClientTimeout(total=timeout.total_seconds(), sock_connect=_CONNECT_SECONDS)
         try:
-            return await self._post(f"{self._base}/{endpoint}", request, limit, assembly)
+            return await self._post(endpoint, request, limit, heard)
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
             self._one_piece = False  # whoever comes back may be another server
             raise _unreachable(error) from error
@@ -141,28 +142,32 @@ class HttpBackend:
         except aiohttp.ClientError as error:
             raise BackendFault(FailureCode.BACKEND_ERROR, "the backend does not speak HTTP") from error
         except StreamFault as fault:
-            raise _broken_off(fault, request, begun=assembly is not None and assembly.begun) from fault
+            raise _broken_off(fault, request) from fault
 
     async def _post(
-        self, url: str, request: bytes, limit: aiohttp.ClientTimeout, assembly: Assembly | None
+        self, endpoint: Endpoint, request: bytes, limit: aiohttp.ClientTimeout, heard: Heard | None
     ) -> tuple[int, bytes]:
         try:
-            return await self._post_once(url, request, limit, assembly)
-        except aiohttp.ServerDisconnectedError:
+            return await self._post_once(endpoint, request, limit, heard)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
             # A kept connection that the server closed at the same moment: it has not read the request.
-            return await self._post_once(url, request, limit, assembly)
+            return await self._post_once(endpoint, request, limit, heard)
 
     async def _post_once(
-        self, url: str, request: bytes, limit: aiohttp.ClientTimeout, assembly: Assembly | None
+        self, endpoint: Endpoint, request: bytes, limit: aiohttp.ClientTimeout, heard: Heard | None
     ) -> tuple[int, bytes]:
+        url = f"{self._base}/{endpoint}"
         async with self._session.post(
             url, data=request, headers=self._headers, timeout=limit, allow_redirects=False
         ) as response:
-            if assembly is None or response.status != HTTPStatus.OK:
+            if heard is None or response.status != HTTPStatus.OK:
                 return response.status, await _bounded(response.content)
             if response.content_type != "text/event-stream":
                 self._ask_in_one_piece("it answers in one piece")
                 return response.status, await _bounded(response.content)
+            assembly = Assembly(endpoint, heard)
             body = await self._assembled(response, assembly)
             if not assembly.counted:
                 self._ask_in_one_piece("its streams hold no token counts, which the node is paid by")
@@ -184,7 +189,10 @@ class HttpBackend:
             raise BackendFault(FailureCode.BACKEND_TIMEOUT, message) from error
         finally:
             silence.end()
-        await _tail(content)
+        if response.headers.get("Server") == _CLOSES_BEHIND_STREAMS:
+            response.close()
+        else:
+            await _tail(content)
         return assembly.body()
 
     def _ask_in_one_piece(self, why: str) -> None:
@@ -242,11 +250,11 @@ def _taken(told: tuple[int, bytes], request: bytes) -> bytes:
     return body
 
 
-def _broken_off(fault: StreamFault, request: bytes, *, begun: bool) -> BackendFault:
+def _broken_off(fault: StreamFault, request: bytes) -> BackendFault:
     """An error in a stream may be a refusal that was only found out once 200 had been said."""
     if fault.frame is None:
         return BackendFault(FailureCode.BACKEND_ERROR, fault.message)
-    status = HTTPStatus.INTERNAL_SERVER_ERROR if begun else _status_in(fault.frame)
+    status = HTTPStatus.INTERNAL_SERVER_ERROR if fault.begun else _status_in(fault.frame)
     return _classified(status, fault.frame, request)
 
 

@@ -19,6 +19,7 @@ from coordinator.protocol import signing
 from coordinator.protocol.envelope import Envelope
 from coordinator.protocol.hashing import receipt_digest, salted_hash, unhex
 from coordinator.protocol.report import FailureCode, Report
+from coordinator.protocol.session import REPORT_PATH
 from scripts.network.home import free_port
 from tests.fakes.backend import BackendHttp
 from tests.fakes.coordinator_http import CHAIN_ID, PATIENCE, TASK_REGISTRY, CoordinatorHttp, envelope, until
@@ -129,7 +130,8 @@ async def test_from_envelope_to_signed_report_to_a_clean_end(network: Network) -
         digest = receipt_digest(CHAIN_ID, TASK_REGISTRY, report.receipt)
         assert signing.recover(digest, report.receipt_signature) == network.broker.identity.address
     assert network.backend.most_busy <= 2
-    assert json.loads(network.backend.requests[0]) == json.loads(given[0].request) | {"model": "own/name"}
+    sent = {"model": "own/name", "stream": True, "stream_options": {"include_usage": True}}
+    assert json.loads(network.backend.requests[0]) == json.loads(given[0].request) | sent
     node.tell(signal.SIGTERM)
     assert await node.ends() == 0
     assert network.coordinator.left == [network.coordinator.session]
@@ -287,6 +289,41 @@ async def test_a_second_process_with_the_same_key_takes_over(network: Network) -
     given = network.put(1)
     await until(lambda: given[0].task_id in network.answers())
     assert second.process.poll() is None
+
+
+async def test_what_the_first_holds_is_handed_back_when_a_second_takes_over(network: Network) -> None:
+    """At once and once each: nobody waits for a lease, and nothing is run twice by one key."""
+    first = await network.start()
+    network.backend.open.clear()
+    given = network.put(4)
+    await until(lambda: network.backend.busy == 2)
+    await until(lambda: set(network.coordinator.beats[-1].running) == {one.attempt_id for one in given})
+    second = await network.start()
+    assert await first.ends() == 3
+    assert network.backend.broken_off == 2
+    assert network.failures() == {one.task_id: FailureCode.HANDED_BACK for one in given}
+    assert len(network.coordinator.reports) == 4
+    network.backend.open.set()
+    again = network.put(4)
+    await until(lambda: set(network.answers()) == {one.task_id for one in again})
+    assert second.process.poll() is None
+
+
+async def test_a_report_is_posted_by_whoever_has_the_key_and_taken_once(network: Network) -> None:
+    """The first could not post what it had finished; the second finds it on the disk they share."""
+    first = await network.start()
+    network.backend.open.clear()
+    given = network.put(2)
+    await until(lambda: network.backend.busy == 2)
+    network.coordinator.refuse(REPORT_PATH, 503, "STORE_UNAVAILABLE", 1000)
+    network.backend.open.set()
+    await until(lambda: len(list((network.home / "node.key.state").rglob("*.report"))) == 2)
+    await network.start()
+    network.coordinator.refusals.clear()
+    assert await first.ends() == 3
+    await until(lambda: set(network.answers()) == {one.task_id for one in given})
+    await until(lambda: not list((network.home / "node.key.state").rglob("*.report")))
+    assert not network.failures()
 
 
 async def test_a_cancelled_attempt_is_stopped(network: Network) -> None:

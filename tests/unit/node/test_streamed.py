@@ -259,3 +259,20 @@ async def test_hundreds_of_streams_at_once(backend: BackendHttp, node: Node) -> 
     gate.set()
     bodies = {json.loads((await one).body)["choices"][0]["message"]["content"] for one in asked}
     assert bodies == {"".join(f"word {number} " for number in range(50))}
+
+
+async def test_a_server_that_hangs_up_behind_each_stream_loses_no_request(backend: BackendHttp, node: Node) -> None:
+    """As llama.cpp does, although it says keep-alive."""
+
+    async def say(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Server": "llama.cpp"})
+        await response.prepare(request)
+        await response.write(sse(chunks("a")))
+        await response.write_eof()
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    backend.answers += [say] * 50
+    for _ in range(50):
+        await node.ask()
