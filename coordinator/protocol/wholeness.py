@@ -4,11 +4,12 @@ For the node, before it signs, and for the coordinator, after: both say the same
 where an honest server can have meant it so, since a wrong word here costs an honest node its work:
 
 empty      a chat message without text, call, refusal or reasoning. Not when its length limit or a filter ended it, nor
-           when a stop sequence may have (what stands before the sequence can be nothing). Not a text completion: a
-           model that is to fill in may have nothing to add.
-truncated  no `finish_reason`: whoever stopped writing in the middle of an answer has none to give. And `length` before
-           the limit that was asked for, while the model's context had room: somebody cut it short. Told by the server's
-           own count alone, of one choice without reasoning, which some servers leave out of the count.
+           when a stop sequence may have (what stands before the sequence can be nothing), or the reasoning was not
+           wanted. Not a text completion: a model that is to fill in may have nothing to add.
+truncated  no `finish_reason`: whoever stopped writing in the middle of an answer has none to give; or one that says so
+           (`abort` of vLLM and SGLang, vLLM's `error`). And `length` before the limit that was asked for, while the
+           model's context had room: somebody cut it short. Told by the server's own count alone, of one choice without
+           reasoning, which some servers leave out of the count.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ Json = Mapping[str, Any]
 # Reasoning, by the names that vLLM, SGLang, llama.cpp and Ollama have for it.
 REASONING: Final = ("reasoning_content", "reasoning", "thinking")
 _SAYING: Final = ("content", "refusal", "tool_calls", "function_call", *REASONING)
+_BROKEN_OFF: Final = ("abort", "error")
 _CUT_ON_PURPOSE: Final = ("length", "content_filter")
 # Servers differ in whether they count the token that ended it, and in what they keep free at a context's end.
 _SLACK: Final = 16
@@ -38,13 +40,18 @@ def unfinished(request: Json, answer: Json, endpoint: Endpoint, context_length: 
         ended = choice.get("finish_reason")
         if not isinstance(ended, str) or not ended:
             return "cut off: no finish_reason"
-        if endpoint == "chat/completions" and ended not in _CUT_ON_PURPOSE and not request.get("stop"):
-            message = choice["message"]
-            if not any(message.get(name) for name in _SAYING):
-                return "an empty message"
+        if ended in _BROKEN_OFF:
+            return f"cut off: {ended}"
+        if endpoint == "chat/completions" and ended not in _CUT_ON_PURPOSE and _is_empty(request, choice["message"]):
+            return "an empty message"
     if context_length is not None and _cut_short(request, answer, context_length):
         return "cut off: neither its limit nor the context was reached"
     return None
+
+
+def _is_empty(request: Json, message: Json) -> bool:
+    excused = request.get("stop") or request.get("include_reasoning") is False
+    return not excused and not any(message.get(name) for name in _SAYING)
 
 
 def _cut_short(request: Json, answer: Json, context_length: int) -> bool:

@@ -84,8 +84,9 @@ def test_an_empty_message_is_no_answer(message: Json, ended: str) -> None:
     assert flaw(chat(ended, **message)) == "an empty message"
 
 
-def test_an_empty_message_may_be_what_stands_before_a_stop_sequence() -> None:
-    assert flaw(chat(content=""), asked={"stop": ["\n"]}) is None
+@pytest.mark.parametrize("asked", [{"stop": ["\n"]}, {"stop": "\n"}, {"include_reasoning": False}])
+def test_an_empty_message_may_be_all_that_was_wanted(asked: Json) -> None:
+    assert flaw(chat(content=""), asked=asked) is None
 
 
 @pytest.mark.parametrize("ended", [None, "", 7])
@@ -93,6 +94,11 @@ def test_without_a_finish_reason_it_was_cut_off(ended: Any) -> None:
     assert flaw(chat(ended, content="Once upon a")) == "cut off: no finish_reason"
     text = {"model": "m", "choices": [{"text": "Once upon a", "finish_reason": ended}]}
     assert flaw(text, "completions") == "cut off: no finish_reason"
+
+
+@pytest.mark.parametrize("ended", ["abort", "error"])
+def test_some_servers_say_that_they_broke_off(ended: str) -> None:
+    assert flaw(chat(ended, content="Once upon a")) == f"cut off: {ended}"
 
 
 @pytest.mark.parametrize(
