@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from coordinator.lifecycle.answers import BadAnswer, checked, most_bytes
 from coordinator.protocol.envelope import Endpoint
 
 Json = dict[str, Any]
+SERVED = Path(__file__).resolve().parents[2] / "golden/answers"
 GOOD: Json = {"model": "m", "choices": [{"message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]}
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "no JSON, and the model's own"}}
 
@@ -153,6 +155,14 @@ def test_a_text_completion_may_be_empty_and_an_embedding_may_not() -> None:
     assert flaw(b'{"model":"m","data":[{"embedding":[]}]}', "embeddings") is not None
     assert flaw(b'{"data":[{"embedding":[1]}]}', "embeddings") == "no model"
     assert flaw(GOOD, "completions") is not None
+
+
+@pytest.mark.parametrize("file", sorted(SERVED.glob("*.json")), ids=lambda file: file.stem)
+def test_answers_of_the_usual_servers_pass(file: Path) -> None:
+    """In the shapes that vLLM, SGLang, llama.cpp, Ollama and TGI give theirs; none is to be punished for its extras."""
+    answer = file.read_bytes()
+    endpoint: Endpoint = "completions" if b"text_completion" in answer else "chat/completions"
+    assert flaw(answer, endpoint, {"messages": [], "prompt": "7 + 5 is", "max_tokens": 512}) is None
 
 
 NAMES = st.sampled_from(
