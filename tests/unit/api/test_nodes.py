@@ -16,6 +16,7 @@ from coordinator.api.nodes import Audience, node_routes
 from coordinator.desk import Desk
 from coordinator.dispatch.admission import Admitted, Refused
 from coordinator.facts import Facts
+from coordinator.lifecycle.money import Tokens
 from coordinator.lifecycle.policy import Pay, Policy
 from coordinator.lifecycle.reports import Reports
 from coordinator.protocol import hashing, session, signing
@@ -211,6 +212,16 @@ async def test_an_answer_that_is_none_goes_elsewhere(client: Client) -> None:
     reply = await client.post(session.REPORT_PATH, answered(envelope, answer='{"choices":[]}'))
     assert reply.json()["refusal"] == "BAD_ANSWER"
     assert (await client.network.tasks.read(TaskId(envelope.task_id))).attempt == 2
+
+
+async def test_a_claim_beyond_the_text_is_not_paid(client: Client) -> None:
+    envelope = await client.taken()
+    liar = answered(envelope, prompt_tokens=2**32 - 1, completion_tokens=2**32 - 1)
+    assert (await client.post(session.REPORT_PATH, liar)).json()["accepted"]
+    record, pay = await client.network.tasks.record(TaskId(envelope.task_id)), Pay()
+    most = Tokens(prompt=len(envelope.request.encode()), completion=len("hé é".encode()))
+    assert int(record["payment_wei"]) == pay.amount(most)
+    assert record["completion_tokens"] == str(2**32 - 1)  # the chain keeps what the node has signed
 
 
 async def test_another_nodes_report_changes_nothing(client: Client) -> None:
