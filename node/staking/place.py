@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from contracts import deployment
 from coordinator.protocol.session import Admission, Network
+from node.presence.cleartext import cleartext
 from node.presence.line import CoordinatorUnreachable, line_transport
 from node.presence.network import NoCoordinator, ask_network
 from node.staking.errors import StakingError
 from node.staking.settings import StakingSettings, needed
 
 _TIMEOUT = timedelta(seconds=10)
+_FORGED = (
+    "The coordinator's address is not https://: whoever is on the way can name a registry of his own, and slash what you "
+    "stake there. Compare the registry below with one that you know, or name it by --registry."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ async def find_place(settings: StakingSettings, registry: str | None, chain_id: 
     if registry is not None:
         return Place(registry, chain_id)
     url = needed(settings.coordinator_url, "coordinator_url", "where the coordinator listens; or name its --registry")
-    transport = line_transport(1)
+    transport = line_transport(1, settings.ca_file)
     try:
         network = (await ask_network(url, transport, _TIMEOUT)).network
     except CoordinatorUnreachable as error:
@@ -42,9 +47,12 @@ async def find_place(settings: StakingSettings, registry: str | None, chain_id: 
         ) from None
     except NoCoordinator as error:
         raise StakingError(f"{error}: check NODE_COORDINATOR_URL.") from None
+    except OSError:
+        raise StakingError("NODE_CA_FILE can't be read: it must be a PEM file with certificates.") from None
     finally:
         await transport.aclose()
-    return place_of(network, chain_id)
+    place = place_of(network, chain_id)
+    return replace(place, remark=f"{place.remark} {_FORGED}".strip()) if cleartext(url) else place
 
 
 def place_of(network: Network, chain_id: int | None) -> Place:

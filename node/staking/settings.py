@@ -20,6 +20,7 @@ class StakingSettings(BaseSettings):
 
     key_file: Path | None = None
     coordinator_url: HttpUrl | None = None
+    ca_file: Path | None = None
     rpc_url: SecretStr | None = None
     provider_password_file: Path | None = None
 
