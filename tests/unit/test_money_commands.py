@@ -28,7 +28,7 @@ class Operator:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self.server = FakeServer()
-        monkeypatch.setattr(running, "connect", lambda url: FakeAsyncRedis(server=self.server))
+        monkeypatch.setattr(running, "connect", lambda *_: FakeAsyncRedis(server=self.server))
         self._settings = Settings(redis_url=SecretStr("redis://nowhere"), catalogue="none")  # type: ignore[arg-type]
         self._capsys = capsys
         self._parser = argparse.ArgumentParser()

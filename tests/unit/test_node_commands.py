@@ -39,7 +39,7 @@ async def work(server: FakeServer) -> tuple[str, str, str]:
 def test_what_was_seen_of_each_node(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     server = FakeServer()
     good, broken, new = asyncio.run(work(server))
-    monkeypatch.setattr(commands, "connect", lambda url: FakeAsyncRedis(server=server))
+    monkeypatch.setattr(commands, "connect", lambda *_: FakeAsyncRedis(server=server))
     parser = argparse.ArgumentParser()
     node_commands.add_to(parser.add_subparsers())
     asked: Any = parser.parse_args(["nodes"])

@@ -21,7 +21,7 @@ ETH = 10**18
 
 
 def says(settings: dict[str, Any], server: FakeServer, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> list[str]:
-    monkeypatch.setattr(commands, "connect", lambda url: FakeAsyncRedis(server=server))
+    monkeypatch.setattr(commands, "connect", lambda *_: FakeAsyncRedis(server=server))
     parser = argparse.ArgumentParser()
     stake_commands.add_to(parser.add_subparsers())
     asked: Any = parser.parse_args(["stakes"])

@@ -19,6 +19,7 @@ from coordinator.errors import (
     UpstreamInvalidRequest,
     UpstreamRateLimited,
 )
+from coordinator.protocol.streaming import streams
 from tests.fakes.relay import ADDRESS, FakeClaims, FakeFrames, FakeKeyBook
 from tests.fakes.upstream import ANSWER, COMPLETION, DONE, chunk
 from tests.unit.api.conftest import CHAT, World, asking, catalogue
@@ -60,6 +61,26 @@ async def test_what_goes_on_to_the_model_server(world: World) -> None:
     plain = asking(temperature=0.5, seed=7, n=2)
     assert orjson.loads(world.relay.orders[0].request) == plain
     assert orjson.loads(world.upstreams.calls[0][1]) == plain | {"store": True, "user": "me"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "fields", "told"),
+    [
+        ("opengpu", {}, True),
+        ("opengpu", {"n": 2}, False),
+        ("opengpu", {"tools": [{"type": "function", "function": {"name": "f"}}]}, False),
+        ("opengpu", {"tools": None, "logprobs": None, "n": 1}, True),
+        ("direct", {}, False),
+    ],
+)
+async def test_a_first_token_is_waited_for_where_a_node_tells_of_it(
+    world: World, mode: str, fields: dict[str, object], told: bool
+) -> None:
+    """What the node is sent decides there: it must come out the same of what the client sent."""
+    await world.ask(mode=mode, asynchronous=True, **fields)
+    [order] = world.relay.orders
+    assert order.streams is told
+    assert told is (mode == "opengpu" and streams(orjson.loads(order.request), order.endpoint))
 
 
 async def test_what_was_checked_is_what_is_sent(world: World) -> None:
