@@ -120,6 +120,15 @@ class Attempts:
             log.warning("stopped attempts that were still running", count=len(self._running))
             await self.abandon()
 
+    async def give_up(self, why: str) -> None:
+        """Stops everything and hands it back: whoever has this node's key now doesn't hold it, so nobody renews it."""
+        held = (*self._running, *(envelope.attempt_id for envelope in self._waiting))
+        self._waiting.clear()
+        await self.abandon()
+        for attempt in held:
+            if attempt not in self._ended:
+                self.hand_back(attempt, why)
+
     async def abandon(self) -> None:
         """Stops everything that runs, without a Report."""
         self._draining = True

@@ -96,12 +96,12 @@ class Node:
         return DRAINED
 
     async def _give_way(self, serving: asyncio.Task[None]) -> int:
-        """What runs here would run unleased: stop it. What is finished may still be taken."""
+        """What runs here would run unleased: it is handed back at once. What is finished may still be taken."""
         try:
             await serving
         except Superseded:
             log.error("another process signed in with this node's key: this one ends", exit_code=SUPERSEDED)
         self._supervisor.stop()
-        await self._attempts.abandon()
+        await self._attempts.give_up("another process took over")
         await self._poster.settle(_GIVE_WAY_LIMIT)
         return SUPERSEDED

@@ -194,3 +194,26 @@ async def test_hundreds_at_once() -> None:
     await until(lambda: len(bench.begun) == 500)
     bench.gate.set()
     await until(lambda: len(bench.reports.submitted) == 500)
+
+
+async def test_what_is_given_up_is_stopped_and_handed_back_once(bench: Bench) -> None:
+    given = [envelope() for _ in range(5)]
+    bench.deliver(*given)
+    await until(lambda: len(bench.begun) == 2)
+    await bench.attempts.give_up("another process took over")
+    assert bench.cancelled == [one.attempt_id for one in given[:2]]
+    assert len(bench.begun) == 2, "nothing of what waited begins"
+    assert [(report.task_id, report.failure and report.failure.code) for report in bench.reports.submitted] == [
+        (one.task_id, FailureCode.HANDED_BACK) for one in given
+    ]
+    bench.deliver(late := envelope())
+    assert bench.reports.submitted[-1].task_id == late.task_id
+
+
+async def test_what_ends_while_it_is_given_up_is_reported_and_not_handed_back(bench: Bench) -> None:
+    bench.deliver(one := envelope())
+    await until(lambda: bench.begun)
+    bench.gate.set()
+    await until(lambda: bench.reports.submitted)
+    await bench.attempts.give_up("another process took over")
+    assert [report.task_id for report in bench.reports.submitted] == [one.task_id]
