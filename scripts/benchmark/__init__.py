@@ -5,5 +5,6 @@ On a machine shared with other work absolute figures drift; the ratios of one ru
     backend.py    an OpenAI server that answers at once: what is measured is the relay, not a model
     stage.py      the network of scripts/up in a temporary directory, in front of that backend
     latency.py · throughput.py · direct.py    the three measurements
+    affinity.py   conversations that go back to the node that has them in its prompt cache, and that go anywhere
     yardstick.py  Celery as it comes, with its result backend
 """

@@ -1,4 +1,4 @@
-"""`scripts/bench [latency] [throughput] [direct] [assemble] [nodes] [--rounds N]`"""
+"""`scripts/bench [latency] [throughput] [direct] [assemble] [nodes] [affinity] [--rounds N]`"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from scripts.benchmark import assemble, direct, latency, nodes, throughput
+from scripts.benchmark import affinity, assemble, direct, latency, nodes, throughput
 from scripts.benchmark.stage import Stage, stage
 from scripts.network.children import StartFailed
 
@@ -22,6 +22,7 @@ MEASURES: dict[str, Callable[[Stage, int], Awaitable[list[str]]]] = {
 ALONE: dict[str, Callable[[int], Awaitable[list[str]]]] = {
     "assemble": assemble.measure,
     "nodes": nodes.measure,
+    "affinity": affinity.measure,
 }
 
 
