@@ -1,5 +1,5 @@
 """A node that is killed with work in hand: every one of its attempts runs elsewhere within the lease and a second more,
-and clients see nothing of it but the delay.
+and clients see nothing of it but the delay. One whose key is started a second time hands over at once.
 
 A network of its own: two nodes of eight slots in front of a backend that answers when it is told to, so that it is
 known which node holds what at the moment of the kill.
@@ -14,20 +14,22 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from redis import Redis
 
+from scripts.network.children import ROOT
 from scripts.network.home import Home, free_port
 from scripts.network.keys import account
 from scripts.network.network import Network, Plan
 from tests.e2e.relay_client import CHAT, COMPLETED_EVENT, body, client, ended, events, recorded, submit
 from tests.parts.network import need_parts
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 SLOTS = 8
 LEASE_SECONDS, A_MOMENT = 10.0, 1.0
 
@@ -70,15 +72,15 @@ def prompt_of(request: str) -> str:
     return str(json.loads(request)["messages"][0]["content"])
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def backend() -> Backend:
     return Backend()
 
 
-@pytest.fixture
-async def two_nodes(tmp_path: Path, backend: Backend) -> AsyncIterator[Network]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def two_nodes(tmp_path_factory: pytest.TempPathFactory, backend: Backend) -> AsyncIterator[Network]:
     need_parts()
-    port, home = free_port(), Home(tmp_path / "state")
+    port, home = free_port(), Home(tmp_path_factory.mktemp("network") / "state")
     runner = await backend.serve(port)
     running = Network(home, Plan(port=0, nodes=2, slots=SLOTS, backend_port=port), print)
     try:
@@ -97,16 +99,27 @@ async def happens(look: Callable[[], bool], patience: float, what: Callable[[], 
         await asyncio.sleep(0.01)
 
 
-async def answer(http: httpx.AsyncClient, number: int) -> tuple[str, str]:
-    """(task id, text) of a call that waits or, every second one, of a task that is polled."""
-    prompt = f"prompt {number}"
-    if number % 2:
+async def answer(http: httpx.AsyncClient, prompt: str, *, asynchronous: bool) -> tuple[str, str]:
+    """(task id, text) of a call that waits, or of a task that is polled."""
+    if asynchronous:
         done = await ended(http, await submit(http, prompt))
         assert done["status"] == "completed", done
         return done["task_id"], done["result"]["choices"][0]["message"]["content"]
     called = await http.post(CHAT, json=body(prompt, mode="opengpu"))
     assert called.status_code == 200, called.text
     return called.json()["task_id"], called.json()["choices"][0]["message"]["content"]
+
+
+def ask(http: httpx.AsyncClient, name: str, count: int) -> tuple[list[str], list[asyncio.Task[tuple[str, str]]]]:
+    """Prompts and the calls that carry them, every second one asynchronous."""
+    prompts = [f"{name} {number}" for number in range(count)]
+    calls = [answer(http, prompt, asynchronous=bool(number % 2)) for number, prompt in enumerate(prompts)]
+    return prompts, [asyncio.create_task(call) for call in calls]
+
+
+def completed_once(up: dict[str, Any], proofs: list[dict[str, Any]]) -> bool:
+    completed = events(up, COMPLETED_EVENT)
+    return {completed[proof["task_address"].lower()] for proof in proofs} == {1}
 
 
 def held(redis: Redis, node: str) -> list[str]:
@@ -129,7 +142,7 @@ async def test_eight_attempts_of_a_killed_node_run_elsewhere_in_time(
     first, second = (account(two_nodes.home.path / f"nodes/{number}/node.key") for number in (1, 2))
     with Redis.from_url(up["redis_url"]) as redis:
         async with client(up) as http:
-            calls = [asyncio.create_task(answer(http, number)) for number in range(2 * SLOTS)]
+            prompts, calls = ask(http, "lost", 2 * SLOTS)
             await happens(lambda: len(came) == 2 * SLOTS, 20, lambda: f"only {len(came)} run")
             doomed, others = held(redis, first), held(redis, second)
             assert (len(doomed), len(others)) == (SLOTS, SLOTS)
@@ -151,10 +164,47 @@ async def test_eight_attempts_of_a_killed_node_run_elsewhere_in_time(
         f"answered {answered:.1f} s later"
     )
     assert times[-1] <= LEASE_SECONDS + A_MOMENT
-    assert [text for _, text in answers] == [f"It was: prompt {number}" for number in range(2 * SLOTS)]
-    assert [len(came[f"prompt {number}"]) for number in range(2 * SLOTS)] == [
-        2 if f"prompt {number}" in doomed else 1 for number in range(2 * SLOTS)
-    ]
+    assert [text for _, text in answers] == [f"It was: {prompt}" for prompt in prompts]
+    assert [len(came[prompt]) for prompt in prompts] == [2 if prompt in doomed else 1 for prompt in prompts]
     assert {proof["node"] for proof in proofs} == {second}
-    completed = events(up, COMPLETED_EVENT)
-    assert [completed[proof["task_address"].lower()] for proof in proofs] == [1] * (2 * SLOTS)
+    assert completed_once(up, proofs)
+
+
+@pytest.mark.timeout(120)
+async def test_a_second_start_with_the_same_key_takes_over_at_once(
+    two_nodes: Network, backend: Backend, report: Callable[[str], None]
+) -> None:
+    """What the first process holds is handed back, and run again by whoever has room: the second one, for example."""
+    up, came, family = two_nodes.up, backend.came, two_nodes.family
+    address = account(two_nodes.home.path / "nodes/2/node.key")
+    first, recipe = family.children["node 2"], family.children["node 2"].recipe
+    family.let_die("node 2")
+    with Redis.from_url(up["redis_url"]) as redis:
+        async with client(up) as http:
+            prompts, calls = ask(http, "taken over", 2 * SLOTS)
+            await happens(lambda: len(held(redis, address)) == SLOTS, 20, lambda: held(redis, address))
+            doomed = held(redis, address)
+            await happens(lambda: set(doomed) <= came.keys(), 20, lambda: came)
+            began = time.monotonic()
+            with recipe.log.open("ab") as log:
+                second = await asyncio.create_subprocess_exec(
+                    *recipe.command(), cwd=ROOT, env={**os.environ, **recipe.environment}, stdout=log, stderr=log
+                )
+            try:
+                assert await asyncio.wait_for(first.ended, 20) == 3
+                ended_after = time.monotonic() - began
+                await happens(lambda: all(again(came, doomed)), 2 * A_MOMENT, lambda: again(came, doomed))
+                took = time.monotonic() - began
+                backend.let_go(*prompts)
+                answers = await asyncio.gather(*calls)
+                proofs = await asyncio.gather(*(recorded(http, task_id) for task_id, _ in answers))
+            finally:
+                second.terminate()
+                await second.wait()
+    report(
+        f"a second start with a key that holds {SLOTS}: the first ends {ended_after:.1f} s later, all run again after "
+        f"{took:.1f} s"
+    )
+    assert [text for _, text in answers] == [f"It was: {prompt}" for prompt in prompts]
+    assert {len(came[prompt]) for prompt in doomed} == {2}
+    assert completed_once(up, proofs)
