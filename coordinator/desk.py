@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from coordinator.api.nodes import NodeRefused
-from coordinator.dispatch.admission import Admission, NeedsStake, Refused
+from coordinator.dispatch.admission import Admission, Admitted, NeedsStake, Refused
 from coordinator.facts import Facts
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.ports import Space
@@ -24,6 +24,9 @@ from coordinator.store.nodes import (
 )
 
 log = structlog.get_logger(__name__)
+
+# More wei than the chain can count.
+_NEVER = 2**256
 
 
 class Desk:
@@ -93,14 +96,10 @@ class Desk:
 
     async def heartbeat(self, node: str, beat: wire.Heartbeat, nonce: str) -> wire.HeartbeatReply:
         """Whoever lost his admission since he signed in is cut off here."""
-        verdict = self._admission.at_once(node)
-        if isinstance(verdict, Refused):
-            raise NodeRefused(401, "NOT_ADMITTED", verdict.remedy)
         try:
-            return await self._nodes.heartbeat(
-                node, beat, nonce, verdict.wei if isinstance(verdict, NeedsStake) else None
-            )
+            return await self._nodes.heartbeat(node, beat, nonce, _least_stake(self._admission.at_once(node)))
         except NotStaked:
+            log.info("node_let_go", node=node)
             await self._admit(node)
             raise NodeRefused(401, "NOT_ADMITTED", "The stake has just changed. Sign in anew.") from None
         except (SessionEnded, Replayed) as error:
@@ -121,6 +120,13 @@ class Desk:
         verdict = await self._admission.check(node)
         if isinstance(verdict, Refused):
             raise NodeRefused(401, "NOT_ADMITTED", verdict.remedy)
+
+
+def _least_stake(verdict: Admitted | Refused | NeedsStake) -> int | None:
+    """What the heartbeat's script has to find staked: it ends the sessions of others, and gives their work away."""
+    if isinstance(verdict, NeedsStake):
+        return verdict.wei
+    return _NEVER if isinstance(verdict, Refused) else None
 
 
 def _banned(reason: str) -> str:

@@ -15,8 +15,8 @@ from node.staking.settings import StakingSettings, needed
 
 _TIMEOUT = timedelta(seconds=10)
 _FORGED = (
-    "The coordinator's address is not https://: whoever is on the way can name a registry of his own, and slash what you "
-    "stake there. Compare the registry below with one that you know, or name it by --registry."
+    "The coordinator's address is not https://: whoever is on the way can name a registry of his own, and slash what "
+    "you stake there. Compare the registry below with one that you know, or name it by --registry."
 )
 
 

@@ -19,6 +19,7 @@ from coordinator.facts import Facts
 from coordinator.lifecycle.money import Tokens
 from coordinator.lifecycle.policy import Pay, Policy
 from coordinator.lifecycle.reports import Reports
+from coordinator.lifecycle.task import TaskState
 from coordinator.protocol import hashing, session, signing
 from coordinator.protocol.envelope import Envelope
 from coordinator.protocol.ids import TaskId
@@ -48,8 +49,11 @@ class Users:
 class OneKey:
     rule, stake_wei = session.Admission.LIST, None
 
+    def __init__(self) -> None:
+        self.key: str | None = address(KEY)
+
     def at_once(self, node: str) -> Admitted | Refused:
-        return Admitted() if node == address(KEY) else Refused("Ask the operator.")
+        return Admitted() if node == self.key else Refused("Ask the operator.")
 
     async def check(self, node: str) -> Admitted | Refused:
         return self.at_once(node)
@@ -58,8 +62,8 @@ class OneKey:
 class Client:
     """A node's side of the wire, honest unless told otherwise."""
 
-    def __init__(self, network: Network, http: httpx.AsyncClient) -> None:
-        self.network, self.http = network, http
+    def __init__(self, network: Network, http: httpx.AsyncClient, admission: OneKey) -> None:
+        self.network, self.http, self.admission = network, http, admission
 
     async def post(
         self, path: str, message: BaseModel, *, key: PrivateKey = KEY, headers: dict[str, str] | None = None
@@ -90,11 +94,12 @@ async def client() -> AsyncIterator[Client]:
     redis = FakeAsyncRedis(server=FakeServer())
     network, space = Network(redis), SpaceReader(redis)
     await publish(redis, SPACE, node_registry="0x" + "44" * 20)
-    facts = Facts(space, OneKey(), "redis://c:6379", (MODEL,))
-    desk = Desk(network.nodes, Users(), OneKey(), Reports(network.tasks, space, Pay()), space, facts, Policy())  # type: ignore[arg-type]
+    admission = OneKey()
+    facts, reports = Facts(space, admission, "redis://c:6379", (MODEL,)), Reports(network.tasks, space, Pay())
+    desk = Desk(network.nodes, Users(), admission, reports, space, facts, Policy())  # type: ignore[arg-type]
     app = FrontDoor(FastAPI(), node_routes(desk, Audience()))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
-        yield Client(network, http)
+        yield Client(network, http, admission)
     await redis.aclose()
 
 
@@ -112,6 +117,18 @@ def answered(envelope: Envelope, *, key: PrivateKey = KEY, answer: str = ANSWER,
     return Report(
         task_id=envelope.task_id, attempt=envelope.attempt, answer=answer, receipt=receipt, receipt_signature=signature
     )
+
+
+async def test_whoever_is_taken_off_the_list_is_out_at_his_next_heartbeat(client: Client) -> None:
+    """And what he holds goes to others at once."""
+    envelope = await client.taken()
+    grant = await client.sign_in()
+    client.admission.key = None
+    running = (f"{envelope.task_id}#{envelope.attempt}",)
+    reply = await client.post(session.HEARTBEAT_PATH, session.Heartbeat(session=grant.session, running=running))
+    assert code(reply) == (401, "NOT_ADMITTED")
+    assert reply.json()["error"]["message"] == "Ask the operator."
+    assert await client.network.state(TaskId(envelope.task_id)) is TaskState.WAITING
 
 
 async def test_a_node_signs_in_works_and_is_believed(client: Client) -> None:
