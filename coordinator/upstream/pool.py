@@ -95,7 +95,7 @@ class UpstreamPool:
     async def _complete(self, endpoint: Endpoint, path: Path, body: bytes, fields: Json) -> bytes:
         endpoint.in_flight += 1
         try:
-            async with self._post(endpoint, path, body, endpoint.answer_timeout) as response:
+            async with await self._post(endpoint, path, body, endpoint.answer_timeout) as response:
                 if response.status != 200:
                     raise await _refusal(response)
                 answer = await _bounded(response)
@@ -121,7 +121,7 @@ class UpstreamPool:
     async def _opened(self, endpoint: Endpoint, path: Path, body: bytes) -> aiohttp.ClientResponse:
         endpoint.in_flight += 1
         try:
-            response: aiohttp.ClientResponse = await self._post(endpoint, path, body, endpoint.stream_timeout)
+            response = await self._post(endpoint, path, body, endpoint.stream_timeout)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise of_exception(error) from error
         finally:
@@ -147,7 +147,23 @@ class UpstreamPool:
                 endpoint.kind = ""
         return endpoint.kind
 
-    def _post(self, endpoint: Endpoint, path: Path, body: bytes, timeout: aiohttp.ClientTimeout) -> Any:
+    async def _post(
+        self, endpoint: Endpoint, path: Path, body: bytes, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """Sent once more when a kept connection, which the server was closing, could not take it: it was not read.
+
+        llama.cpp closes behind every stream, though it says keep-alive.
+        """
+        response: aiohttp.ClientResponse
+        try:
+            response = await self._post_once(endpoint, path, body, timeout)
+        except aiohttp.ClientConnectorError:
+            raise
+        except aiohttp.ClientOSError:
+            response = await self._post_once(endpoint, path, body, timeout)
+        return response
+
+    def _post_once(self, endpoint: Endpoint, path: Path, body: bytes, timeout: aiohttp.ClientTimeout) -> Any:
         return self._session().post(
             endpoint.urls[path], data=body, headers=endpoint.headers, timeout=timeout, allow_redirects=False
         )

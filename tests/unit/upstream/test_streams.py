@@ -43,6 +43,23 @@ async def test_ends_that_count_as_whole(end: bytes) -> None:
         assert (await frames_of(pool)).endswith(b"data: [DONE]\n\n")
 
 
+async def test_a_server_that_hangs_up_behind_each_stream_loses_no_request() -> None:
+    """As llama.cpp does, although it says keep-alive."""
+
+    async def script(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Server": "llama.cpp"})
+        await response.prepare(request)
+        await response.write(chunk("a") + DONE)
+        await response.write_eof()
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    async with pool_of(script) as (pool, _):
+        for _ in range(50):
+            assert (await frames_of(pool)).endswith(DONE)
+
+
 @pytest.mark.parametrize("how", ["ends", "dies", "dies within a frame", "errs", "errs, then done"])
 async def test_a_truncated_answer_ends_with_an_error_and_never_with_done(how: str) -> None:
     error = b'data: {"error": {"message": "out of memory", "code": 500}}\n\n'
