@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+from pydantic import SecretStr
+
 from coordinator.protocol.session import Standing
 from node.check.backend import BackendChecks
 from node.check.coordinator import CoordinatorChecks
@@ -12,17 +14,18 @@ from node.check.machine import look_at_machine
 from node.check.outcome import Level, Outcome, failed
 from node.identity import Identity, KeyFileError, load_key
 from node.presence.line import SignedLine, line_transport
-from node.presence.questions import NoAnswer, ask_standing
+from node.presence.standing import NoStanding, ask_standing
 from node.settings import Settings, SettingsError, load_settings
+from node.staking.settings import load_staking_settings
 
 _PASSED, _NOT = 0, 1
 
 
-async def check(settings: Settings, identity: Identity) -> list[Outcome]:
+async def check(settings: Settings, identity: Identity, rpc_url: SecretStr | None = None) -> list[Outcome]:
     """In the order of a table of contents; what doesn't hang together is tried at the same time."""
-    transport = line_transport(4)
+    transport = line_transport(4, settings.ca_file)
     try:
-        coordinator = CoordinatorChecks(settings, identity, transport, None, None)
+        coordinator = CoordinatorChecks(settings, identity, transport, rpc_url)
         found = await asyncio.gather(
             asyncio.to_thread(look_at_machine, settings, identity), coordinator.run(), BackendChecks(settings).run()
         )
@@ -35,12 +38,13 @@ def outcomes() -> list[Outcome]:
     """Never raises for what an operator can mend."""
     try:
         settings = load_settings()
+        rpc_url = load_staking_settings().rpc_url
         identity = load_key(settings.key_file)
     except SettingsError as error:
         return [failed("settings", line, "all settings: node/README.md") for line in str(error).splitlines()]
     except KeyFileError as error:
         return [failed("key", *_halves(str(error)))]
-    return asyncio.run(check(settings, identity))
+    return asyncio.run(check(settings, identity, rpc_url))
 
 
 def run_check(*, as_json: bool) -> int:
@@ -58,10 +62,10 @@ def run_standing(settings: Settings, identity: Identity) -> int:
     """Prints the Standing as JSON; 0 when the key is admitted. Raises RuntimeError when nobody says."""
 
     async def ask() -> Standing:
-        transport = line_transport(1)
+        transport = line_transport(1, settings.ca_file)
         try:
             return await ask_standing(SignedLine(settings.coordinator_url, identity, transport))
-        except NoAnswer as no:
+        except NoStanding as no:
             raise RuntimeError(f"{settings.coordinator_url}: {no.reason}") from no
         finally:
             await transport.aclose()

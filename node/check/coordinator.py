@@ -7,20 +7,24 @@ import ssl
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from coordinator.protocol.session import Condition, Network, Standing
 from coordinator.protocol.signing import TIME_WINDOW_MS
+from node.check.chain import look_at_chain
 from node.check.outcome import Outcome, failed, ok, warning
 from node.identity import Identity
+from node.presence.cleartext import cleartext
 from node.presence.line import CoordinatorUnreachable, SignedLine, Transport
 from node.presence.network import NoCoordinator, ask_network
-from node.presence.questions import NoAnswer, ask_rpc, ask_standing
+from node.presence.standing import NoStanding, ask_standing
 from node.settings import Settings
 
 _PATIENCE = timedelta(seconds=5)
 _BROKER_SECONDS = 5
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Signatures hold for a minute; a clock that is off by less may still drift there.
 _REFUSED, _ODD = timedelta(milliseconds=TIME_WINDOW_MS), timedelta(seconds=5)
 
@@ -36,13 +40,12 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class CoordinatorChecks:
-    """`transport` is the caller's to close. `tls`: for https and rediss; None takes the system's authorities."""
+    """`transport` is the caller's to close. `rpc_url`: of an endpoint that the provider trusts; often holds a key."""
 
     settings: Settings
     identity: Identity
     transport: Transport
-    tls: ssl.SSLContext | None
-    rpc_url: str | None
+    rpc_url: SecretStr | None
 
     async def run(self) -> list[Outcome]:
         url = self.settings.coordinator_url
@@ -51,13 +54,17 @@ class CoordinatorChecks:
         except (CoordinatorUnreachable, NoCoordinator) as no:
             return [failed("coordinator", f"{url}: {no}", "see that NODE_COORDINATOR_URL is right, and its host up")]
         network = seen.network
-        others = await asyncio.gather(self.standing(network), self.chain(network), self.broker(network.broker))
-        return [self.reached(seen), models(self.settings, network), clock(seen), *others]
+        standing, chain, broker = await asyncio.gather(
+            self.standing(network),
+            look_at_chain(network, self.identity.address, self.rpc_url),
+            self.broker(network.broker),
+        )
+        return [self.reached(seen), models(self.settings, network), clock(seen), standing, *chain, broker]
 
     def reached(self, seen: Seen) -> Outcome:
         url = self.settings.coordinator_url
         said = f"{url}, {seen.round_trip / timedelta(milliseconds=1):.0f} ms away"
-        if _is_bare(url):
+        if cleartext(url):
             return failed(
                 "coordinator",
                 f"{said}, over plain HTTP",
@@ -69,33 +76,10 @@ class CoordinatorChecks:
         line = SignedLine(self.settings.coordinator_url, self.identity, self.transport)
         try:
             return admission(await ask_standing(line), network, self.identity.address)
-        except NoAnswer as no:
+        except NoStanding as no:
             return failed(
                 "admission", no.reason, "ask the coordinator's operator; where it names the clock, set that first"
             )
-
-    async def chain(self, network: Network) -> Outcome:
-        if network.chain_id is None or network.task_registry is None:
-            return failed(
-                "chain", "the coordinator doesn't know its own yet", "wait until its chain writer has started"
-            )
-        said = f"chain {network.chain_id}, tasks in {network.task_registry}"
-        if self.rpc_url is None:
-            return ok("chain", f"{said}; NODE_RPC_URL is not set, so the coordinator is taken at its word")
-        host = urlsplit(self.rpc_url).hostname  # the rest of the URL often holds a key
-        try:
-            found = int(await ask_rpc(self.transport, self.rpc_url, "eth_chainId"), 16)
-            code = await ask_rpc(self.transport, self.rpc_url, "eth_getCode", network.task_registry, "latest")
-        except (NoAnswer, TypeError, ValueError) as error:
-            reason = error.reason if isinstance(error, NoAnswer) else "it does not speak Ethereum's JSON-RPC"
-            return failed("chain", f"{host}: {reason}", "see that NODE_RPC_URL is right")
-        if found != network.chain_id:
-            return failed("chain", f"{said}; {host} serves chain {found}", "set NODE_RPC_URL to one of that chain")
-        if code in ("0x", None):
-            return failed(
-                "chain", f"{said}; there is no contract", "don't work for it: ask its operator, or find another"
-            )
-        return ok("chain", f"{said}; {host} says so too")
 
     async def broker(self, url: str) -> Outcome:
         """Whether a Redis answers there; the user comes with the session."""
@@ -103,7 +87,7 @@ class CoordinatorChecks:
         secure, where = parts.scheme == "rediss", f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
         try:
             async with asyncio.timeout(_BROKER_SECONDS):
-                tls = (self.tls or ssl.create_default_context()) if secure else None
+                tls = _trust(self.settings.ca_file) if secure else None
                 answer = await _ping(parts.hostname or "", parts.port or 6379, tls)
         except ssl.SSLCertVerificationError as error:
             return failed(
@@ -116,7 +100,7 @@ class CoordinatorChecks:
             )
         if not answer.startswith((b"-NOAUTH", b"+PONG")):
             return failed("broker", f"{where}: what answers is no Redis", "ask the coordinator's operator")
-        if _is_bare(url):
+        if cleartext(url):
             return failed(
                 "broker",
                 f"{where} answers, without TLS",
@@ -170,10 +154,12 @@ async def _seen(transport: Transport, url: str) -> Seen:
     return Seen(heard.network, round_trip, ahead)
 
 
-def _is_bare(url: str) -> bool:
-    """Whether what goes there can be read on the way."""
-    parts = urlsplit(url)
-    return parts.scheme in ("http", "redis") and parts.hostname not in _LOOPBACK
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    """As the consumer has it."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        context.load_verify_locations(ca_file)
+    return context
 
 
 async def _ping(host: str, port: int, tls: ssl.SSLContext | None) -> bytes:

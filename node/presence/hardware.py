@@ -22,7 +22,7 @@ class GpusUnknown(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """`id`: the maker's, such as GPU-1e8c…. Memory is None where the driver gives none, as for parts of a card (MIG)."""
+    """`id`: the maker's, such as GPU-1e8c…. Memory is None where the driver gives none."""
 
     name: str
     id: str
