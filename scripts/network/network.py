@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from scripts.network import relay
@@ -95,6 +95,12 @@ class Network:
         )
         await self.family.start(*(self._node(number, base_url) for number in self._numbers()))
         return contracts, (keys[0], keys[1])
+
+    def another_api(self, name: str, port: int) -> Recipe:
+        """One more API process on the same store. Once `start` has returned."""
+        environment = self._environment(port, self.up["contracts"])
+        recipe = relay.Coordinator(environment, f"http://127.0.0.1:{port}").api(self.home.log(name))
+        return replace(recipe, name=name)
 
     async def stop(self) -> None:
         """Nodes first, Redis last."""

@@ -35,6 +35,8 @@ _BEYOND_THE_LEASE = 12.0
 _ALL = (
     Fault("kill", Kind.PROCESS, _BEYOND_THE_LEASE, "kill -9 of a node's process, which comes back after its leases"),
     Fault("freeze", Kind.PROCESS, _BEYOND_THE_LEASE, "SIGSTOP, and SIGCONT when its leases are long over"),
+    Fault("node_restart", Kind.PROCESS, 3, "kill -9 of a node's process, which is back at once and knows of nothing"),
+    Fault("drain", Kind.PROCESS, 5, "SIGTERM to a node, which hands back what it has not begun, and comes back"),
     Fault("slow", Kind.BACKEND, 10, "every answer takes three seconds more"),
     Fault("error500", Kind.BACKEND, 8, "500 or 503 instead of an answer"),
     Fault("empty", Kind.BACKEND, 8, "a well-formed answer that says nothing"),
@@ -51,7 +53,7 @@ _ALL = (
     Fault("foreign_report", Kind.HOSTILE, 8, "reports attempts that were given to other nodes"),
     Fault("redis_restart", Kind.COORDINATOR, 1, "kill -9 of the store and broker"),
     Fault("broker_cut", Kind.COORDINATOR, 0, "CLIENT KILL of every node's connection to the broker"),
-    Fault("api_restart", Kind.COORDINATOR, 0, "the API process is killed: by SIGTERM, the next time by SIGKILL"),
+    Fault("api_restart", Kind.COORDINATOR, 0, "kill -9 of both API processes, the next time SIGTERM to one"),
     Fault("chain_restart", Kind.COORDINATOR, 2, "kill -9 of the chain, which comes back without its last moments"),
     Fault("chain_writer_kill", Kind.COORDINATOR, 0, "kill -9 of the chain writer"),
 )

@@ -41,10 +41,15 @@ CALL_SECONDS = 90.0  # longer than a task may take
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """`sessions`: one a client's key; `backends`: their ports, by the nodes' numbers from 1."""
+    """`front`: where nodes call the coordinator; `doors`: its API processes, for clients.
+
+    `sessions`: one a client's key; `backends`: the ports of the nodes' backends, by their numbers from 1.
+    """
 
     network: Network
     up: dict[str, Any]
+    front: str
+    doors: list[str]
     addresses: list[str]
     backends: list[int]
     sessions: list[aiohttp.ClientSession]
@@ -59,32 +64,37 @@ async def ground(options: Options, strikes: tuple[Strike, ...], tell: Callable[[
         where = options.state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relay-storm-")))
         home = Home(where / "network", fresh=True)
         stack.callback(home.close)
-        backends = _ports(options.nodes + 1)  # the last one is direct mode's, and always well
-        plan = Plan(0, options.nodes, options.slots, backends[-1], tuple(backends[:-1]), SETTINGS)
+        one, other, front, *backends = _ports(options.nodes + 4)
+        *own, direct = backends  # direct mode's is always well
+        url = f"http://127.0.0.1:{front}"
+        settings = {**SETTINGS, "NODE_COORDINATOR_URL": url}
+        plan = Plan(one, options.nodes, options.slots, direct, tuple(own), settings)
         network = Network(home, plan, tell)
         stack.push_async_callback(network.stop)
         _admit(home, options.seed, strikes)
-        await network.family.start(*(_backend(home, at, port) for at, port in enumerate(backends, 1)))
+        await network.family.start(
+            _server(home, "balancer", "balancer", front, one, other),
+            *(_server(home, f"backend {at}", "backend", port) for at, port in enumerate(backends, 1)),
+        )
         up = await network.start()
+        await network.family.start(network.another_api("api 2", other))
         keys = await asyncio.to_thread(_keys, up)
         sessions = [await stack.enter_async_context(_session(key)) for key in keys]
         redis = Redis.from_url(up["redis_url"], protocol=2, decode_responses=True)
         stack.push_async_callback(redis.aclose)
         addresses = [account(_key_file(home, number)) for number in range(1, options.nodes + 1)]
-        yield Ground(
-            network, up, addresses, backends[:-1], sessions, await stack.enter_async_context(_session(None)), redis
-        )
+        stranger = await stack.enter_async_context(_session(None))
+        doors = [up["base_url"], f"http://127.0.0.1:{other}"]
+        yield Ground(network, up, url, doors, addresses, own, sessions, stranger, redis)
 
 
 async def standing(ground: Ground, number: int) -> dict[str, Any]:
     """What the coordinator thinks of a node; empty where it doesn't say."""
     key_file = _key_file(ground.network.home, number)
     key = PrivateKey(bytes.fromhex(key_file.read_text().strip().removeprefix("0x")))
-    headers = signed(key, ground.up["base_url"], STANDING_PATH, b"{}")
+    headers = signed(key, ground.front, STANDING_PATH, b"{}")
     try:
-        told: dict[str, Any] = await asyncio.to_thread(
-            call, f"{ground.up['base_url']}{STANDING_PATH}", {}, headers=headers
-        )
+        told: dict[str, Any] = await asyncio.to_thread(call, f"{ground.front}{STANDING_PATH}", {}, headers=headers)
     except (OSError, Refused):
         return {}
     return told
@@ -101,16 +111,19 @@ def _ports(count: int) -> list[int]:
     return ports
 
 
-def _backend(home: Home, number: int, port: int) -> Recipe:
-    async def answers() -> bool:
+def _server(home: Home, name: str, module: str, port: int, *words: int) -> Recipe:
+    """One of ours that listens on `port`."""
+
+    async def listens() -> bool:
         try:
-            await asyncio.to_thread(call, f"http://127.0.0.1:{port}/v1/models", timeout=2.0)
-        except (OSError, Refused):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
             return False
+        writer.close()
         return True
 
-    command = [sys.executable, "-m", "scripts.storm.backend", str(port)]
-    return Recipe(f"backend {number}", lambda: command, home.log(f"backend {number}"), ready=answers)
+    command = [sys.executable, "-m", f"scripts.storm.{module}", str(port), *map(str, words)]
+    return Recipe(name, lambda: command, home.log(name), ready=listens)
 
 
 def _admit(home: Home, seed: int, strikes: tuple[Strike, ...]) -> None:

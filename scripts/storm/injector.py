@@ -23,7 +23,7 @@ from scripts.storm.rogue import Setting
 from scripts.storm.schedule import Strike
 from scripts.storm.watch import Watch
 
-API_GRACE = 15.0  # seconds
+APIS = ("api", "api 2")
 
 
 @dataclass(slots=True)
@@ -67,6 +67,8 @@ class Injector:
         else:
             acts: dict[str, Callable[[Struck], Awaitable[None]]] = {
                 "kill": self._kill_node,
+                "node_restart": self._restart_node,
+                "drain": self._drain,
                 "freeze": self._freeze,
                 "redis_restart": self._kill("redis"),
                 "broker_cut": self._cut,
@@ -102,6 +104,21 @@ class Injector:
         self._note(struck, held)
         await asyncio.sleep(struck.strike.seconds)
 
+    async def _restart_node(self, struck: Struck) -> None:
+        node = struck.strike.node
+        held = await self._watch.held(self._addresses[node - 1])
+        pid = self._family.kill_one(f"node {node}")
+        self._note(struck, held)
+        await self._until_back(f"node {node}", pid)
+
+    async def _drain(self, struck: Struck) -> None:
+        node = struck.strike.node
+        held = await self._watch.held(self._addresses[node - 1])
+        child = self._family.children[f"node {node}"]
+        child.signal(signal.SIGTERM)
+        self._note(struck, held)
+        await self._until_back(f"node {node}", child.pid)
+
     async def _freeze(self, struck: Struck) -> None:
         node = struck.strike.node
         held = await self._watch.held(self._addresses[node - 1])
@@ -125,15 +142,15 @@ class Injector:
         return act
 
     async def _restart_api(self, struck: Struck) -> None:
-        child = self._family.children["api"]
-        if struck.strike.turn % 2:
-            child.end()
+        """Both at once by SIGKILL: an outage. The next time one of them by SIGTERM: an upgrade."""
+        if struck.strike.turn % 2 == 0:
+            pids = {name: self._family.kill_one(name) for name in APIS}
         else:
+            child = self._family.children[APIS[0]]
             child.signal(signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(child.ended), API_GRACE)
-        child.end()
-        await self._until_back("api", child.pid)
+            pids = {APIS[0]: child.pid}
+        for name, pid in pids.items():
+            await self._until_back(name, pid)
 
     async def _until_back(self, name: str, pid: int) -> None:
         """Another process of that name answers."""

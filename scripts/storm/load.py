@@ -56,10 +56,10 @@ def demand(seed: int, seconds: float, rate: float) -> list[Asked]:
 
 
 class Load:
-    """Sends what is asked and keeps the ledger. `sessions`: one a client's key."""
+    """Sends what is asked and keeps the ledger. `doors`: base URLs of the API; `sessions`: one a client's key."""
 
-    def __init__(self, base_url: str, sessions: list[aiohttp.ClientSession], ledger: Ledger, clock: Clock) -> None:
-        self._base_url, self._sessions, self._ledger, self._clock = base_url, sessions, ledger, clock
+    def __init__(self, doors: list[str], sessions: list[aiohttp.ClientSession], ledger: Ledger, clock: Clock) -> None:
+        self._doors, self._sessions, self._ledger, self._clock = doors, sessions, ledger, clock
 
     async def run(self, asked: list[Asked]) -> None:
         """Returns when all have been answered to the end; cancel it when that is too long."""
@@ -143,20 +143,31 @@ class Load:
         """Accepted is what has a task id, whatever became of the task."""
         body = {"model": MODEL, "mode": mode, "messages": messages, "max_completion_tokens": 64, "async": not waits}
         entry.posts += 1
-        session = self._sessions[entry.key]
-        try:
-            async with session.post(f"{self._base_url}{CHAT}", json=body, headers=headers) as answer:
-                told, task_id = await answer.json(content_type=None), answer.headers.get("x-task-id")
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            why = "connection refused" if isinstance(error, aiohttp.ClientConnectorError) else "connection broken"
-            entry.refusal = entry.refusal or f"no answer ({why})"
-            return
-        if task_id is None:
-            entry.refusal = code_of(answer.status, told)
-        else:  # were it another id than before, the key's list would show two tasks of one prompt
+        status, told, task_id = await self._knock(entry, entry.number + entry.posts, body, headers)
+        if task_id is not None:  # were it another id than before, the key's list would show two tasks of one prompt
             entry.task_id, entry.refusal = entry.task_id or task_id, None
-        if task_id is not None and waits and entry.ended is None:
-            await self._waited(entry, answer.status, told)
+            if waits and entry.ended is None:
+                await self._waited(entry, status, told)
+        elif status:
+            entry.refusal = code_of(status, told)
+
+    async def _knock(
+        self, entry: Entry, first: int, body: dict[str, Any], headers: dict[str, str] | None
+    ) -> tuple[int, Any, str | None]:
+        """At one door after the other until one opens, as a load balancer does. Status 0: no answer."""
+        why = ""
+        for door in range(len(self._doors)):
+            url = f"{self._doors[(first + door) % len(self._doors)]}{CHAT}"
+            try:
+                async with self._sessions[entry.key].post(url, json=body, headers=headers) as answer:
+                    return answer.status, await answer.json(content_type=None), answer.headers.get("x-task-id")
+            except aiohttp.ClientConnectorError:
+                why = "connection refused"
+            except (aiohttp.ClientError, TimeoutError, ValueError):
+                why = "connection broken"
+                break  # it may have been heard: without an Idempotency-Key nobody may say it twice
+        entry.refusal = entry.refusal or f"no answer ({why})"
+        return 0, None, None
 
     async def _waited(self, entry: Entry, status: int, told: Any) -> None:
         """A synchronous call was answered: with the task's end, or without one (the task goes on)."""
@@ -178,11 +189,13 @@ class Load:
 
     async def _call(self, method: str, key: int, path: str) -> tuple[int, Any]:
         """Status 0 when nobody answers."""
-        try:
-            async with self._sessions[key].request(method, f"{self._base_url}{path}") as answer:
-                return answer.status, await answer.json(content_type=None)
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            return 0, None
+        for door in random.sample(self._doors, len(self._doors)):
+            try:
+                async with self._sessions[key].request(method, f"{door}{path}") as answer:
+                    return answer.status, await answer.json(content_type=None)
+            except (aiohttp.ClientError, TimeoutError, ValueError):
+                continue
+        return 0, None
 
 
 def _worth_trying(refusal: str | None) -> bool:

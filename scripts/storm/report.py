@@ -11,7 +11,7 @@ from scripts.storm.measures import Latency, Reassigning, calm, overlapping, reas
 from scripts.storm.verdict import LAWS, Verdict
 from scripts.storm.watch import Reassigned
 
-PROCESS_FAULTS = ("kill", "freeze")
+PROCESS_FAULTS = ("kill", "freeze", "node_restart", "drain")
 
 
 @dataclass(slots=True)

@@ -96,12 +96,13 @@ class _Planned:
 
     def add(self, rng: random.Random, parts: Parts, fault: Fault, at: float, end: float) -> None:
         turn = self._turns[fault.name] = self._turns.get(fault.name, -1) + 1
-        seconds = round(min(fault.seconds, max(0.0, end - at)), 2)
         node, share = 0, ALWAYS
         if fault.kind is Kind.BACKEND:
             node, share = self._free(parts.unlucky, at), ALWAYS if rng.random() < 1 / 3 else SOMETIMES
         elif fault.kind is Kind.PROCESS:
             node = self._free(parts.mortal, at)
+            at = max(at, self._busy_until.get(node, 0.0))  # a frozen process can't be told to drain
+        seconds = round(min(fault.seconds, max(0.0, end - at)), 2)
         if node:
             self._busy_until[node] = max(at, self._busy_until.get(node, 0.0)) + seconds
         self.strikes.append(Strike(len(self.strikes), fault, at, seconds, node, share, turn))

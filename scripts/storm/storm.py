@@ -38,9 +38,9 @@ async def storm(options: Options, tell: Callable[[str], None]) -> Report:
 async def _rage(options: Options, strikes: tuple[Strike, ...], made: Ground, tell: Callable[[str], None]) -> Report:
     ledger, clock = Ledger(), Clock()
     watch = Watch(made.redis, clock)
-    setting = Setting(made.up["base_url"], made.stranger, ledger.accepted)
+    setting = Setting(made.front, made.stranger, ledger.accepted)
     injector = Injector(made.network, made.addresses, made.backends, watch, setting, options.seed)
-    load = Load(made.up["base_url"], made.sessions, ledger, clock)
+    load = Load(made.doors, made.sessions, ledger, clock)
     clients = asyncio.create_task(load.run(demand(options.seed, options.seconds, options.rate)))
     await injector.run(strikes, clock, made.redis)
     await injector.heal()
