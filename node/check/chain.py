@@ -61,7 +61,7 @@ async def _stake(chain: EvmNode, network: Network, node: str) -> list[Outcome]:
     if held.provider is None:
         seen, remedy = f"not registered; {coins(least)} are asked for", "python -m node register --provider-key FILE"
     elif held.unbonds_at:
-        seen, remedy = "unbonding: it is on its way out", "withdraw, and register again with a new node key"
+        seen, remedy = "unbonding: it is on its way out", "withdraw it when its delay is over, then register again"
     else:
         seen = f"{coins(held.wei)} of {coins(least)}"
         remedy = "python -m node add-stake --provider-key FILE"

@@ -331,3 +331,31 @@ async def test_an_encrypted_keystore(
     assert said.endswith("is wrong.\n")
     await provider.does("register --provider-key FILE", **unlocked)
     await coordinator.admitted(provider)
+
+
+async def test_check_tells_the_stake_and_the_chain(
+    coordinator: Coordinator, new_provider: Callable[[str], Provider]
+) -> None:
+    provider = new_provider("one")
+    nowhere = {"NODE_BACKEND_URL": f"http://127.0.0.1:{free_port()}", "NODE_MODELS": MODEL}
+
+    async def found(**changed: str | None) -> dict[str, tuple[str, str]]:
+        said = await provider.types("check --json", **nowhere, **changed)
+        printed = said.out[said.out.index("[\n") :]  # behind what this process logs
+        return {one["name"]: (one["level"], one["seen"] + one["remedy"]) for one in json.loads(printed)}
+
+    await coordinator.looks()
+    seen = await found()
+    assert seen["chain"][0] == "ok"
+    assert (seen["stake"][0], seen["admission"][0]) == ("FAILED", "FAILED")
+    assert "node register" in seen["stake"][1]
+    await provider.does(f"register --provider-key FILE --stake-wei {ETH // 5}")
+    assert "add-stake" in (await found())["stake"][1]
+    await provider.does("add-stake --provider-key FILE")
+    await coordinator.looks()
+    seen = await found()
+    assert (seen["stake"][0], seen["admission"][0]) == ("ok", "ok")
+    await provider.does("unbond --provider-key FILE")
+    assert "unbonding" in (await found())["stake"][1]
+    assert "stake" not in await found(NODE_RPC_URL=None)
+    assert (await found(NODE_RPC_URL=coordinator.url))["chain"][0] == "FAILED"
