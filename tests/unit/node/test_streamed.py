@@ -104,6 +104,7 @@ async def test_the_first_token_is_heard_when_it_comes_not_when_the_answer_does(
 
 
 async def test_the_connection_is_used_again(backend: BackendHttp, node: Node) -> None:
+    """Once it is known that the server is not one of those that hang up."""
     ports: list[int] = []
 
     async def say(request: web.Request) -> web.StreamResponse:
@@ -114,10 +115,10 @@ async def test_the_connection_is_used_again(backend: BackendHttp, node: Node) ->
         await response.write(sse(chunks("a")))
         return response
 
-    backend.answers += [say, say]
-    await node.ask()
-    await node.ask()
-    assert ports[0] == ports[1]
+    backend.answers += [say] * 3
+    for _ in range(3):
+        await node.ask()
+    assert ports[1] == ports[2]
 
 
 async def test_a_cancelled_attempt_hangs_up_in_the_middle_of_its_stream(backend: BackendHttp, node: Node) -> None:
@@ -273,6 +274,11 @@ async def test_a_server_that_hangs_up_behind_each_stream_loses_no_request(backen
         request.transport.close()
         return response
 
-    backend.answers += [say] * 50
-    for _ in range(50):
-        await node.ask()
+    backend.answers += [say] * 200
+
+    async def caller() -> None:
+        for _ in range(10):
+            await node.ask()
+
+    await asyncio.gather(*(caller() for _ in range(20)))
+    assert {headers.get("Connection") for headers in backend.headers} == {"close"}
