@@ -52,7 +52,8 @@ GroupBy = Annotated[
 
 
 class UsageTotal(BaseModel):
-    """Completed requests. `cost`: US dollars charged for them, exact; "0" where there is no billing."""
+    """Completed requests. `cost`: US dollars charged for them, exact; "0" where there is no billing. Tokens of opengpu
+    tasks are as the coordinator has counted them; `usage` in an answer is the node's own word, signed by it."""
 
     requests: int
     input_tokens: int

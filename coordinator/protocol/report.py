@@ -104,7 +104,7 @@ class Refusal(StrEnum):
     LATE = "LATE"  # the lease was lost and the task given to somebody else, or ended
     DUPLICATE = "DUPLICATE"  # this attempt has reported already
     BAD_RECEIPT = "BAD_RECEIPT"  # hashes, address, attempt or signature don't fit
-    BAD_ANSWER = "BAD_ANSWER"  # no chat completion, or an empty one: counts as a node fault and the task goes elsewhere
+    BAD_ANSWER = "BAD_ANSWER"  # none, empty, cut off, not what was asked for: a node fault, the task goes elsewhere
 
 
 class ReportReply(BaseModel):

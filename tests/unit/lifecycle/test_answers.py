@@ -135,8 +135,9 @@ def test_a_call_that_no_client_could_read_is_no_answer(calls: Any) -> None:
 def test_an_answer_does_what_a_node_has_to_check_that_it_does() -> None:
     assert flaw(GOOD, asked={"n": 2}) is not None
     assert flaw(GOOD, asked={"response_format": {"type": "json_object"}}) is not None
-    deep = chat(content="[" * 100_000)  # more than can be checked: nobody is judged for it
-    assert flaw(deep, asked={"response_format": {"type": "json_object"}}) is None
+    assert flaw(chat(content="[" * 100_000), asked={"response_format": {"type": "json_object"}}) is not None
+    many = chat(content=json.dumps([{"a": []}] * 1000))
+    assert flaw(many, asked={"response_format": {"type": "json_object"}}) is None
     assert flaw(chat("length", content='{"a"'), asked={"response_format": {"type": "json_object"}}) is None
 
 
