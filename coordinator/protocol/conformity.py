@@ -181,7 +181,7 @@ def _required_keys(wanted: Json) -> list[str]:
 
 
 def _is_json(text: str, keys: list[str]) -> bool:
-    # json goes as deep as its stack, and what is written here is a stranger's; orjson stops at 1,024, as most readers do
+    # json goes as deep as its stack, and the text is a stranger's; orjson stops at 1,024, as most readers do
     loads = json.loads if text.count("[") + text.count("{") < _SHALLOW else orjson.loads
     try:
         value = loads(text)
