@@ -36,6 +36,7 @@ class Endpoint:
         self.headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
         if upstream.api_key is not None:
             self.headers["Authorization"] = f"Bearer {upstream.api_key.get_secret_value()}"
+        self.stream_headers = self._hang_up = CIMultiDict({**self.headers, "Connection": "close"})
         connect = upstream.connect_timeout.total_seconds()
         self.answer_timeout = aiohttp.ClientTimeout(total=upstream.answer_timeout.total_seconds(), sock_connect=connect)
         self.stream_timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect)
@@ -53,6 +54,14 @@ class Endpoint:
         own = self.models[model]
         return request if own == model else orjson.dumps(fields | {"model": own})
 
+    def streams_from(self, server: str) -> None:
+        """`server`: its name for itself, from the head of a stream.
+
+        llama.cpp hangs up behind each stream, though it says keep-alive, and who uses such a connection again loses his
+        request: so none is kept before it is known whose it is.
+        """
+        self.stream_headers = self._hang_up if server == "llama.cpp" else self.headers
+
     def cooling(self) -> bool:
         return self._rest_until > self._clock()
 
@@ -63,6 +72,7 @@ class Endpoint:
         self._failures = min(self._failures + 1, 10)
         self._rest_until = self._clock() + pause
         self.kind = self._said  # whoever comes back may be another server
+        self.stream_headers = self._hang_up
 
     def answered(self) -> None:
         self._failures = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -95,7 +95,7 @@ class UpstreamPool:
     async def _complete(self, endpoint: Endpoint, path: Path, body: bytes, fields: Json) -> bytes:
         endpoint.in_flight += 1
         try:
-            async with await self._post(endpoint, path, body, endpoint.answer_timeout) as response:
+            async with self._post(endpoint, path, body, endpoint.answer_timeout) as response:
                 if response.status != 200:
                     raise await _refusal(response)
                 answer = await _bounded(response)
@@ -121,12 +121,14 @@ class UpstreamPool:
     async def _opened(self, endpoint: Endpoint, path: Path, body: bytes) -> aiohttp.ClientResponse:
         endpoint.in_flight += 1
         try:
-            response = await self._post(endpoint, path, body, endpoint.stream_timeout)
+            sending = self._post(endpoint, path, body, endpoint.stream_timeout, endpoint.stream_headers)
+            response: aiohttp.ClientResponse = await sending
         except (aiohttp.ClientError, TimeoutError) as error:
             raise of_exception(error) from error
         finally:
             endpoint.in_flight -= 1
         if response.status == 200 and response.content_type == "text/event-stream":
+            endpoint.streams_from(response.headers.get("Server", ""))
             return response
         async with response:
             if response.status != 200:
@@ -147,25 +149,20 @@ class UpstreamPool:
                 endpoint.kind = ""
         return endpoint.kind
 
-    async def _post(
-        self, endpoint: Endpoint, path: Path, body: bytes, timeout: aiohttp.ClientTimeout
-    ) -> aiohttp.ClientResponse:
-        """Sent once more when a kept connection, which the server was closing, could not take it: it was not read.
-
-        llama.cpp closes behind every stream, though it says keep-alive.
-        """
-        response: aiohttp.ClientResponse
-        try:
-            response = await self._post_once(endpoint, path, body, timeout)
-        except aiohttp.ClientConnectorError:
-            raise
-        except aiohttp.ClientOSError:
-            response = await self._post_once(endpoint, path, body, timeout)
-        return response
-
-    def _post_once(self, endpoint: Endpoint, path: Path, body: bytes, timeout: aiohttp.ClientTimeout) -> Any:
+    def _post(
+        self,
+        endpoint: Endpoint,
+        path: Path,
+        body: bytes,
+        timeout: aiohttp.ClientTimeout,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         return self._session().post(
-            endpoint.urls[path], data=body, headers=endpoint.headers, timeout=timeout, allow_redirects=False
+            endpoint.urls[path],
+            data=body,
+            headers=headers or endpoint.headers,
+            timeout=timeout,
+            allow_redirects=False,
         )
 
     def _session(self) -> aiohttp.ClientSession:

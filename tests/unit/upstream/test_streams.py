@@ -55,9 +55,17 @@ async def test_a_server_that_hangs_up_behind_each_stream_loses_no_request() -> N
         request.transport.close()
         return response
 
-    async with pool_of(script) as (pool, _):
+    async with pool_of(script) as (pool, (upstream,)):
         for _ in range(50):
             assert (await frames_of(pool)).endswith(DONE)
+        assert {headers.get("Connection") for headers in upstream.headers} == {"close"}
+
+
+async def test_another_server_is_asked_again_on_the_same_connection() -> None:
+    async with pool_of(None) as (pool, (upstream,)):
+        for _ in range(3):
+            await frames_of(pool)
+        assert [headers.get("Connection") for headers in upstream.headers] == ["close", None, None]
 
 
 @pytest.mark.parametrize("how", ["ends", "dies", "dies within a frame", "errs", "errs, then done"])
@@ -132,6 +140,8 @@ async def test_a_connection_is_used_again_after_a_whole_stream_and_closed_after_
         return await streamed(request, [chunk("a"), chunk("b"), DONE])
 
     async with pool_of(script) as (pool, _):
+        await frames_of(pool)  # nobody knows yet whether the server keeps its connections
+        ports.clear()
         await frames_of(pool)
         await frames_of(pool)
         half = await pool.stream("m", STREAM)
