@@ -1,23 +1,28 @@
-"""A wire between a client and a server on this machine, that can go dead without a word, as a router's can."""
+"""A wire between a client and a server on this machine: it can go dead without a word, as a router's can, and it can
+speak TLS in front of a server that doesn't."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from typing import Self
 
 
 class Wire:
-    """async with Wire(port) as wire: connect to wire.address; wire.forget() passes nothing on of what is connected."""
+    """async with Wire(port) as wire: connect to wire.address; wire.forget() passes nothing on of what is connected.
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    `tls`: ends the TLS of those that connect; what goes on to the server is plain.
+    """
+
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
+        self._port, self._tls = port, tls
         self._server: asyncio.Server | None = None
         self._pumps: set[asyncio.Task[None]] = set()
         self._ends: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from pydantic import SecretStr
 
 from coordinator.protocol.session import Standing
@@ -23,6 +25,7 @@ from scripts.network.home import free_port
 from tests.fakes.backend import BackendHttp, completion
 from tests.fakes.coordinator_http import CoordinatorHttp, until
 from tests.integration.node.conftest import Broker
+from tests.parts.wire import Wire
 
 
 @dataclass
@@ -205,3 +208,25 @@ async def test_the_embedded_model(place: Place) -> None:
 async def test_a_coordinator_without_a_chain(place: Place) -> None:
     place.coordinator.network |= {"chain_id": None, "task_registry": None}
     assert bad(await place.check()).keys() == {"chain"}
+
+
+async def test_a_broker_whose_certificate_nobody_vouches_for(place: Place) -> None:
+    authority = trustme.CA()
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    async with Wire(place.broker.server.redis.port, tls) as wire:
+        place.coordinator.network["broker"] = f"rediss://{wire.address}"
+        assert "NODE_CA_FILE" in bad(await place.check())["broker"]
+        trusted = place.home / "ca.pem"
+        authority.cert_pem.write_to_path(trusted)
+        assert not bad(await place.check(ca_file=trusted))
+
+
+async def test_what_everybody_on_the_way_can_read(place: Place) -> None:
+    """0.0.0.0 is this machine to the kernel, and a stranger to anybody who reads the address."""
+    place.coordinator.network["broker"] = place.coordinator.network["broker"].replace("127.0.0.1", "0.0.0.0")
+    found = bad(await place.check(coordinator_url=place.coordinator.url.replace("127.0.0.1", "0.0.0.0")))
+    assert found.keys() == {"coordinator", "admission", "broker"}, (
+        "and what is signed for one name is refused by another"
+    )
+    assert ("https://" in found["coordinator"], "rediss://" in found["broker"]) == (True, True)
