@@ -56,6 +56,8 @@ def checked(answer: bytes, asked: Json, endpoint: Endpoint, context_length: int 
         raise BadAnswer("usage is not an object")
     if not is_answer(endpoint, body):
         raise BadAnswer(f"not an answer to {endpoint}")
+    if endpoint != "embeddings" and len(body["choices"]) > choices_asked(asked, endpoint):
+        raise BadAnswer("more choices than were asked for")
     if endpoint == "chat/completions" and any(map(_is_garbled, body["choices"])):
         raise BadAnswer("content or calls are not what they should be")
     found = unfinished(asked, body, endpoint, context_length) or unsupported(asked, body, endpoint)

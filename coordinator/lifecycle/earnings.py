@@ -2,7 +2,7 @@
 
 claimed: the least that Receipt and usage say
   ──► at most what the model's tokenizer finds in the text, and an allowance for what no text shows
-  ──► at most what was asked for: max_tokens and choices, bytes of the request
+  ──► at most what was asked for: max_tokens (or the model's context) and choices, bytes of the request
 
 Where the coordinator has no tokenizer of the model, a text's bytes bound it instead: a token is at least one. Where
 nothing is claimed, the tokenizer's count stands, or a token for every four bytes.
@@ -34,15 +34,19 @@ class NoVocabularies:
         return None
 
 
-async def earned(vocabularies: Vocabularies, terms: Terms, request: Json, answer: Json, receipt: Receipt) -> Tokens:
+async def earned(
+    vocabularies: Vocabularies,
+    terms: Terms,
+    request: Json,
+    answer: Json,
+    receipt: Receipt,
+    context_length: int | None = None,
+) -> Tokens:
     """`request` and `answer`: parsed, the latter one of the endpoint's by its shape."""
     prompt, completion = wording.read(request, terms.endpoint), wording.written(request, answer)
     counts = await vocabularies.count(terms.model, prompt.texts, completion.texts)
-    limit = wording.limit_asked(request)
-    most = Tokens(
-        len(terms.request),
-        _UNLIMITED if limit is None else limit * wording.choices_asked(request, terms.endpoint),
-    )
+    each = min(wording.limit_asked(request) or _UNLIMITED, context_length or _UNLIMITED)
+    most = Tokens(len(terms.request), each * wording.choices_asked(request, terms.endpoint))
     found = Tokens(*counts) if counts else None
     return settled(claimed(answer, receipt), (prompt, completion), found, most)
 

@@ -68,13 +68,13 @@ class Reports:
             raise StoreUnavailable("The chain writer's word on the task registry is missing from the store.")
         if not _fits(space, node, report, report.receipt, report.receipt_signature, report.answer, terms):
             return await self._give_up(task_id, node, report, Refusal.BAD_RECEIPT)
-        asked = orjson.loads(terms.request)
+        asked, context = orjson.loads(terms.request), self._contexts.get(terms.model)
         try:
-            answer = checked(report.answer.encode(), asked, terms.endpoint, self._contexts.get(terms.model))
+            answer = checked(report.answer.encode(), asked, terms.endpoint, context)
         except BadAnswer as error:
             log.warning("bad_answer", task=task_id[:16], node=node, flaw=error.flaw)
             return await self._give_up(task_id, node, report, Refusal.BAD_ANSWER)
-        tokens = await earned(self._vocabularies, terms, asked, answer, report.receipt)
+        tokens = await earned(self._vocabularies, terms, asked, answer, report.receipt, context)
         _log_overclaim(task_id, node, report.receipt, tokens)
         return await self._tasks.complete(
             task_id, report.attempt, node, report.answer, tokens, report.receipt, report.receipt_signature,

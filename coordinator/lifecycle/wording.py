@@ -20,6 +20,7 @@ Json = Mapping[str, Any]
 # Allowances for tokens that are in no text, in tokens; generous, since they only widen a bound on an honest count.
 PER_CHOICE: Final = 8  # the end of its turn, the marks around reasoning or of a channel
 PER_CALL: Final = 16  # the marks around a tool call, which servers take out of the text
+MOST_CALLS: Final = 32  # that get it, of one choice: empty calls by the thousand earn nothing
 PER_MESSAGE: Final = 8  # a role and its marks: 4 or 5 in ChatML and Llama 3, 7 in Harmony
 PER_PROMPT: Final = 128  # what a template says by itself: model, dates, how to reason; Harmony's is the longest
 FOR_TOOLS: Final = 256  # what a template says about tools, before and after their list
@@ -59,7 +60,7 @@ def written(request: Json, answer: Json) -> Wording:
         if isinstance(message, Mapping):
             calls = list(_calls(message))
             texts += [*_message_texts(message), *(text for call in calls for text in call)]
-            extra += PER_CALL * len(calls)
+            extra += PER_CALL * min(len(calls), MOST_CALLS)
         extra += PER_CHOICE
     return Wording(texts, extra)
 
@@ -69,7 +70,7 @@ def choices_asked(request: Json, endpoint: Endpoint) -> int:
     if endpoint == "embeddings":
         return 0
     wanted = [value for value in (request.get("n"), request.get("best_of")) if isinstance(value, int)]
-    return max(1, *wanted, 1) * (inputs(request.get("prompt")) if endpoint == "completions" else 1)
+    return max([1, *wanted]) * (inputs(request.get("prompt")) if endpoint == "completions" else 1)
 
 
 def limit_asked(request: Json) -> int | None:

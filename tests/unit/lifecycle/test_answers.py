@@ -141,6 +141,15 @@ def test_an_answer_does_what_a_node_has_to_check_that_it_does() -> None:
     assert flaw(chat("length", content='{"a"'), asked={"response_format": {"type": "json_object"}}) is None
 
 
+def test_choices_that_nobody_asked_for_are_no_answer() -> None:
+    twice = {**GOOD, "choices": GOOD["choices"] * 2}
+    assert flaw(twice) == flaw(twice, asked={"n": 1}) == "more choices than were asked for"
+    assert flaw(twice, asked={"n": 2}) is None
+    texts = {"model": "m", "choices": [{"text": "", "finish_reason": "stop"}] * 4}
+    assert flaw(texts, "completions", {"prompt": ["a", "b"], "n": 2}) is None
+    assert flaw(texts, "completions", {"prompt": ["a", "b"]}) is not None
+
+
 def test_an_answer_is_no_longer_than_what_was_asked_for_can_be() -> None:
     asked = {"max_tokens": 2}
     padded = GOOD | {"padding": "x" * most_bytes(asked, "chat/completions")}

@@ -44,13 +44,14 @@ async def worth(
     asked: Json = ASKED,
     vocabularies: Vocabularies | None = None,
     endpoint: Endpoint = "chat/completions",
+    context: int | None = None,
 ) -> Tokens:
     receipt = Receipt(
         task="0x" + "00" * 20, attempt=1, request_hash=HASH, response_hash=HASH,
         prompt_tokens=claim[0], completion_tokens=claim[1], started_at_ms=1, finished_at_ms=2,
     )  # fmt: skip
     terms = Terms(HASH, HASH, "0x", "m", orjson.dumps(asked), endpoint)
-    return await earned(vocabularies or Words(), terms, asked, body, receipt)
+    return await earned(vocabularies or Words(), terms, asked, body, receipt, context)
 
 
 async def test_an_honest_claim_is_paid_in_full() -> None:
@@ -118,6 +119,16 @@ async def test_reasoning_refusals_and_calls_are_paid_for_once() -> None:
     }  # fmt: skip
     counted = await worth({"choices": [{"message": message}]}, (1, 10**6))
     assert counted.completion == 10 + wording.PER_CHOICE + 2 * wording.PER_CALL
+
+
+async def test_empty_calls_by_the_thousand_earn_next_to_nothing() -> None:
+    calls = [{"function": {"name": "", "arguments": ""}}] * 5000
+    counted = await worth({"choices": [{"message": {"tool_calls": calls}}]}, (1, 10**6))
+    assert counted.completion == wording.PER_CHOICE + wording.MOST_CALLS * wording.PER_CALL
+
+
+async def test_no_more_than_a_models_context() -> None:
+    assert (await worth(answer("word " * 100), (1, 10**6), context=30)).completion == 30
 
 
 async def test_an_echoed_prompt_was_not_written() -> None:
