@@ -35,7 +35,7 @@ _WORDS = ("relay", "sends", "a", "task", "to", "the", "node", "that", "runs", "i
 
 @dataclass(slots=True, eq=False)
 class Side:
-    """One of the two networks. `times`: ms from request to answer; `prompt`, `cached`: tokens, and those not read anew."""
+    """One of the networks. `times`: ms from request to answer; `prompt` and `cached`: tokens, those not read anew."""
 
     url: str
     session: aiohttp.ClientSession

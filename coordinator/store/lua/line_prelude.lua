@@ -13,6 +13,7 @@
 --                              somebody waited; span_ms / starts is the line's pace)
 -- relay:turn            string numbers the starts from any line
 
+local AHEAD = 8  -- how far a round is searched for a conversation
 local SCAN = 16  -- how far a line or a free list is searched for a pair that has not been tried yet
 -- Orders that differ by more than this don't meet in a line; tags have the other 31 bits of what a double holds.
 local ROUND = 4194304
@@ -106,7 +107,7 @@ local function first_for(node, model)
   local line, first, round = redis.call('ZRANGE', 'relay:line:' .. model, 0, SCAN - 1, 'WITHSCORES'), nil, nil
   for i = 1, #line, 2 do
     local id, tag = line[i], math.floor(tonumber(line[i + 1]) / ROUND)
-    if first and tag > round then break end
+    if first and (tag > round or i > 2 * AHEAD) then break end
     local t = redis.call('HMGET', task(id), 'tried', 'wants')
     if (not first or t[2] == node) and (not was_tried(t[1], node) or not fresh_node_lives(model, t[1])) then
       if t[2] == node then return id end

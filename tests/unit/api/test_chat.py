@@ -63,6 +63,17 @@ async def test_what_goes_on_to_the_model_server(world: World) -> None:
     assert orjson.loads(world.upstreams.calls[0][1]) == plain | {"store": True, "user": "me"}
 
 
+async def test_a_conversations_turns_are_known_by_what_was_said_before(world: World) -> None:
+    first = asking()["messages"]
+    second = [*first, {"role": "assistant", "content": "Hi!"}, {"role": "user", "content": "Who are you?"}]
+    for mode in ("opengpu", "direct"):
+        for messages in (first, second):
+            await world.ask(mode=mode, asynchronous=True, messages=messages)
+    [one], [*two], *direct = [order.prefixes for order in world.relay.orders]
+    assert (len(two), two[2]) == (3, one)
+    assert direct == [(), ()]
+
+
 @pytest.mark.parametrize(
     ("mode", "fields", "told"),
     [
@@ -154,6 +165,13 @@ async def test_nothing_is_accepted_when_the_store_is_down(world: World) -> None:
     reply = await world.ask(mode="opengpu")
     assert (reply.status_code, reply.headers["retry-after"]) == (503, "5")
     assert "x-task-id" not in reply.headers
+
+
+async def test_a_full_line_says_when_to_come_back(world: World) -> None:
+    world.relay.failing = CapacityExhausted("The line is full.", retry_after=timedelta(seconds=93))
+    reply = await world.ask(mode="opengpu")
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "93")
+    assert reply.json()["error"]["code"] == "CAPACITY_EXHAUSTED"
 
 
 async def test_a_wait_that_is_too_long_ends_with_the_id_to_poll(world: World) -> None:
