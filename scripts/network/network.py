@@ -16,7 +16,7 @@ from scripts.network import relay
 from scripts.network.chain import CHAIN_ID, Chain
 from scripts.network.children import Family, Recipe, together
 from scripts.network.home import Home
-from scripts.network.keys import account, remembered
+from scripts.network.keys import account, private_key, remembered
 from scripts.network.redis import Redis
 from scripts.network.stake import STAKE_WEI, stake_nodes
 
@@ -155,11 +155,12 @@ class Network:
         allow = self.home.path / "nodes.allow"
         if not allow.exists():
             allow.write_text("# nodes that may sign in without a stake: one address a line; read again on change\n")
-        homes = {f"node {number}": self.home.path / "nodes" / str(number) for number in self._numbers()}
-        for home in homes.values():
+        homes = [self.home.path / "nodes" / str(number) for number in self._numbers()]
+        for home in homes:
             home.mkdir(mode=0o700, exist_ok=True)
-        key_files = {name: home / "node.key" for name, home in homes.items()}
-        await stake_nodes(self.chain, registry, self.home.path / "keys/provider.key", key_files)
+        keys = [private_key(home / "node.key") for home in homes]
+        if await stake_nodes(self.chain, registry, self.home.path / "keys/provider.key", keys):
+            await self.chain.save()
 
     def _node(self, number: int, base_url: str) -> Recipe:
         home = self.home.path / "nodes" / str(number)
