@@ -169,8 +169,10 @@ class HttpBackend:
             if heard is None or response.status != HTTPStatus.OK:
                 return response.status, await _bounded(response.content)
             if response.content_type != "text/event-stream":
-                self._ask_in_one_piece("it answers in one piece")
-                return response.status, await _bounded(response.content)
+                body = await _bounded(response.content)
+                if b'"choices"' in body:  # else it is no answer at all
+                    self._ask_in_one_piece("it answers in one piece")
+                return response.status, body
             self._keeps_behind_streams = response.headers.get("Server") != _CLOSES_BEHIND_STREAMS
             assembly = Assembly(endpoint, heard)
             body = await self._assembled(response, assembly)

@@ -237,6 +237,13 @@ async def test_a_backend_that_streams_without_counts_is_asked_without_streaming(
     assert b'"stream"' not in backend.requests[-1]
 
 
+async def test_an_error_instead_of_a_stream_is_no_sign_that_it_cannot(backend: BackendHttp, node: Node) -> None:
+    backend.answer(200, {"error": {"message": "out of memory"}})
+    assert (await node.fault()).code is FailureCode.BACKEND_ERROR
+    await node.ask()
+    assert b'"stream":true' in backend.requests[-1]
+
+
 async def test_who_comes_back_may_be_another_server(backend: BackendHttp, node: Node) -> None:
     await node.ask()  # it answers in one piece
     await node.ask()
