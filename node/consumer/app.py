@@ -17,6 +17,7 @@ from kombu import Connection, Queue
 
 from coordinator.protocol.envelope import BEAT, RUN_ATTEMPT
 from coordinator.protocol.session import BrokerCredential
+from node.consumer.transport import LeftOver, transport_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,20 @@ class Patience:
 PATIENT = Patience()
 
 
-class _OneTry(Connection):  # type: ignore[misc, unused-ignore]
-    """kombu would try to connect a second time, after two seconds; pauses are the supervisor's business."""
+def _connection_with(left_over: LeftOver) -> type[Connection]:
+    transport = transport_with(left_over)
 
-    def connect(self) -> Any:
-        self.ensure_connection(max_retries=0, reraise_as_library_errors=False)  # type: ignore[no-untyped-call]
-        return self.connection
+    class _OneTry(Connection):  # type: ignore[misc, unused-ignore]
+        """kombu would try to connect a second time, after two seconds; pauses are the supervisor's business."""
+
+        def connect(self) -> Any:
+            self.ensure_connection(max_retries=0, reraise_as_library_errors=False)  # type: ignore[no-untyped-call]
+            return self.connection
+
+        def get_transport_cls(self) -> type[Any]:
+            return transport
+
+    return _OneTry
 
 
 def celery_app(
@@ -52,7 +61,12 @@ def celery_app(
     rediss:// broker is checked against, beside those of the machine.
     """
     app = Celery("node", broker=credential.url, set_as_current=False, fixups=[])
-    app.amqp.Connection = _OneTry
+
+    def left_over(message: Any) -> None:
+        arguments, *_ = message.payload
+        deliver(*arguments) if message.headers["task"] == RUN_ATTEMPT else beat()
+
+    app.amqp.Connection = _connection_with(left_over)
     app.conf.update(
         # Undeclared: no binding is written, so the node's Redis user needs no right but to pop its queue.
         task_queues=[Queue(credential.queue, no_declare=True)],
