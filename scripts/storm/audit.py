@@ -41,14 +41,28 @@ class Found:
 
 
 @dataclass(slots=True)
+class Settled:
+    """What the registry says of a task when it is asked. `status`: ITaskRegistry's; `payment` in wei."""
+
+    status: int
+    node: str
+    payment: int
+
+
+@dataclass(slots=True)
 class OnChain:
-    """What the registry has told, by the task's lower-case address; what it paid and owes, by the node's."""
+    """What the registry has told, by the task's lower-case address; what it paid and owes, by the node's.
+
+    `state`: of tasks of which it has told no end. anvil's snapshots hold the state of a block a moment before they hold
+    the block, so a chain that was killed may have forgotten an event, and not what it was about.
+    """
 
     opened: Counter[str] = field(default_factory=Counter)
     completed: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     paid: dict[str, int] = field(default_factory=dict)
     credit: dict[str, int] = field(default_factory=dict)
+    state: dict[str, Settled] = field(default_factory=dict)
 
 
 class Audit:
@@ -66,8 +80,9 @@ class Audit:
         ids = dict.fromkeys([task_id for ids in listed for task_id in ids] + list(told))
         return list(await asyncio.gather(*(self._look(task_id) for task_id in ids)))
 
-    async def chain(self) -> OnChain:
-        return await asyncio.to_thread(self._chain)
+    async def chain(self, tasks: Iterable[Found]) -> OnChain:
+        addresses = {task.address for task in tasks if task.address is not None}
+        return await asyncio.to_thread(self._chain, addresses)
 
     async def _listed(self, session: aiohttp.ClientSession) -> list[str]:
         ids: list[str] = []
@@ -126,16 +141,24 @@ class Audit:
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _chain(self) -> OnChain:
+    def _chain(self, addresses: set[str]) -> OnChain:
         found, paid = OnChain(), defaultdict[str, int](int)
         found.opened = Counter(_address(log["topics"][1]) for log in self._logs(OPENED))
         found.failed = Counter(_address(log["topics"][1]) for log in self._logs(FAILED))
         for log in self._logs(COMPLETED):
             found.completed[_address(log["topics"][1])] += 1
             paid[_address(log["topics"][2])] += int(log["data"][66:130], 16)
+        for address in addresses:
+            if not (found.opened[address] and found.completed[address] + found.failed[address]):
+                found.state[address] = self._settled(address)
         found.paid = dict(paid)
-        found.credit = {node: self._credit(node) for node in paid}
+        nodes = {*paid, *(settled.node for settled in found.state.values() if settled.payment)}
+        found.credit = {node: self._ask("creditOf(address)", node) for node in nodes}
         return found
+
+    def _settled(self, address: str) -> Settled:
+        node = f"0x{self._ask('nodeOf(address)', address):040x}"
+        return Settled(self._ask("statusOf(address)", address), node, self._ask("paymentOf(address)", address))
 
     def _logs(self, event: str) -> list[dict[str, Any]]:
         query = {"fromBlock": "0x0", "toBlock": "latest", "address": self._up["contracts"]["TaskRegistry"]}
@@ -144,8 +167,9 @@ class Audit:
         )
         return logs
 
-    def _credit(self, node: str) -> int:
-        data = "0x" + keccak(text="creditOf(address)")[:4].hex() + node[2:].rjust(64, "0")
+    def _ask(self, function: str, address: str) -> int:
+        """One word of the registry's."""
+        data = "0x" + keccak(text=function)[:4].hex() + address[2:].rjust(64, "0")
         call = {"to": self._up["contracts"]["TaskRegistry"], "data": data}
         return int(rpc(self._up["rpc_url"], "eth_call", call, "latest"), 16)
 

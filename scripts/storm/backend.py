@@ -20,7 +20,7 @@ from scripts.storm.shapes import MODELS, chunks, completion
 
 FINE = "fine"
 SLOW_SECONDS = 3.0
-FIRST_WORD_SECONDS, WORD_SECONDS = 0.15, 0.04
+FIRST_WORD_SECONDS, WORD_SECONDS = 0.15, 0.08
 # Spreads any share evenly over the requests (the golden ratio's multiples are as far apart as can be).
 _SPREAD = 0.6180339887
 

@@ -78,7 +78,7 @@ class Report:
         word = "kept" if self.verdict.kept else "BROKEN"
         return [
             f"`{self.command}`: the law was **{word}**. Settings: `{settings}`.",
-            f"After the last request all had ended and was recorded within {self.settled:.1f} s.",
+            f"{self.settled:.1f} s after the last request every client had its answer.",
             "",
         ]
 
@@ -91,6 +91,8 @@ class Report:
             ("failed, by reason", _by_reason(verdict.failed)),
             ("not accepted, by reason", _by_reason(verdict.refused)),
         ]
+        if verdict.untold:  # see OnChain
+            rows.append(("ended on chain, their event lost with a killed chain's last moments", str(verdict.untold)))
         rows += [(law, "; ".join([str(len(found)), *found[:5]])) for law in LAWS for found in [getattr(verdict, law)]]
         return ["| what became of them | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows), ""]
 

@@ -48,10 +48,10 @@ async def _rage(options: Options, strikes: tuple[Strike, ...], made: Ground, tel
     tell(f"the storm is over: {len(ledger.entries)} requests, {len(ledger.unended())} under way")
     over = clock.now()
     await _settle(clients)
+    settled = clock.now() - over
     audit = Audit(made.up, made.sessions, made.redis, asyncio.get_running_loop().time() + SETTLING_SECONDS)
     tasks = await audit.tasks(ledger.accepted())
-    settled = clock.now() - over
-    verdict = judge(ledger, tasks, await audit.chain(), _breaches(injector), await leftovers(made.redis))
+    verdict = judge(ledger, tasks, await audit.chain(tasks), _breaches(injector), await leftovers(made.redis))
     standings = [await _standing(options, made, number) for number in range(1, options.nodes + 1)]
     await watch.close()
     return Report(

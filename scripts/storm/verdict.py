@@ -14,6 +14,7 @@ from scripts.storm.answers import answer_for
 from scripts.storm.audit import Found, OnChain
 from scripts.storm.ledger import Ledger
 
+COMPLETED, FAILED = 2, 3  # ITaskRegistry.Status
 ENDED = ("completed", "failed")
 LAWS = ("duplicates", "lost", "wrong", "reasonless", "unrecorded", "breaches", "leftovers")
 
@@ -23,7 +24,7 @@ class Verdict:
     """Lists of lines; all but the counts are empty when the relay kept its word.
 
     `accepted` counts tasks, those included whose clients never heard of them. `refused`, `failed`: by reason.
-    `unanswered`: calls that got no answer, and made no task.
+    `unanswered`: calls that got no answer, and made no task. `untold`: ends on chain whose event got lost.
     """
 
     requests: int = 0
@@ -33,6 +34,7 @@ class Verdict:
     failed: Counter[str] = field(default_factory=Counter)
     unanswered: int = 0
     retried: int = 0
+    untold: int = 0
     duplicates: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     reasonless: list[str] = field(default_factory=list)
@@ -91,6 +93,9 @@ def _judge_record(verdict: Verdict, task: Found, chain: OnChain) -> None:
     """One opening and one settlement, of the kind that the task's end is."""
     name, address = task.task_id[:16], task.address or ""
     told = (chain.opened[address], chain.completed[address], chain.failed[address])
+    if (state := chain.state.get(address)) is not None and max(told) <= 1:
+        told = (int(state.status > 0), int(state.status == COMPLETED), int(state.status == FAILED))
+        verdict.untold += 1
     if max(told) > 1 or told[1] + told[2] > 1:
         verdict.duplicates.append(f"{name} is on chain more than once: opened, completed, failed {told}")
     elif task.status in ENDED and told != (1, int(task.status == "completed"), int(task.status == "failed")):
@@ -100,6 +105,9 @@ def _judge_record(verdict: Verdict, task: Found, chain: OnChain) -> None:
 
 
 def _judge_money(verdict: Verdict, chain: OnChain) -> None:
-    for node, paid in chain.paid.items():
-        if chain.credit[node] != paid:
-            verdict.duplicates.append(f"{node} has credit {chain.credit[node]} wei for payments of {paid} wei")
+    paid = Counter(chain.paid)
+    for settled in chain.state.values():
+        paid[settled.node] += settled.payment
+    for node, credit in chain.credit.items():
+        if credit != paid[node]:
+            verdict.duplicates.append(f"{node} has credit {credit} wei for payments of {paid[node]} wei")

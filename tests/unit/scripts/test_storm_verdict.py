@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from scripts.storm.answers import answer_for
-from scripts.storm.audit import Found, OnChain
+from scripts.storm.audit import Found, OnChain, Settled
 from scripts.storm.ledger import Ledger
 from scripts.storm.verdict import LAWS, Verdict, judge
 
@@ -76,6 +76,19 @@ def test_each_breach_is_named(what: str) -> None:
     assert not found.kept
     broken = [law for law in LAWS if getattr(found, law)]
     assert broken == [law]
+
+
+def test_an_event_that_a_killed_chain_forgot_is_no_loss_when_its_state_remembers() -> None:
+    forgetful = chain(completed=0)
+    forgetful.paid, forgetful.state[TASK] = {}, Settled(2, NODE, 10)
+    found = verdict(completed(), on_chain=forgetful)
+    assert found.kept
+    assert found.untold == 1
+    forgetful.credit[NODE] = 20
+    assert verdict(completed(), on_chain=forgetful).duplicates
+    open_still = chain(completed=0)
+    open_still.paid, open_still.credit, open_still.state[TASK] = {}, {}, Settled(1, NODE, 0)
+    assert verdict(completed(), on_chain=open_still).unrecorded
 
 
 def test_a_direct_task_needs_no_record() -> None:
