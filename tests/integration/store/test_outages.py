@@ -1,4 +1,4 @@
-"""A Redis that is killed with -9, and the users it has made for nodes."""
+"""A Redis that is killed with -9."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from datetime import timedelta
 
 import pytest
 from celery import Celery
-from pydantic import SecretStr
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, NoPermissionError
 
 from coordinator.errors import StoreUnavailable
-from coordinator.store.acl import BrokerUsers
-from coordinator.store.connection import connect
 from coordinator.store.signals import Signals
 from tests.parts.servers import RedisServer
-from tests.unit.store.network import Network, node_address
+from tests.unit.store.network import Network
 
 
 async def test_what_was_accepted_survives_kill_9(network: Network, redis_server: RedisServer) -> None:
@@ -29,29 +25,6 @@ async def test_what_was_accepted_survives_kill_9(network: Network, redis_server:
     assert [await network.state(task) for task in tasks] == ["assigned"] + ["waiting"] * 19
     assert await network.held(node) == {f"{tasks[0]}#1"}
     assert len(await network.envelopes(node)) == 1
-
-
-async def test_a_node_reaches_its_own_queue_alone_and_survives_a_restart(
-    redis: Redis, redis_server: RedisServer
-) -> None:
-    users, node = BrokerUsers(redis, redis_server.address), node_address(1)
-    credential = await users.grant(node)
-    await redis.lpush(f"{credential.key_prefix}{credential.queue}", "work")
-    await redis.set("relay:task:opengpu:x", "secret")
-    redis_server.kill()
-    redis_server.start()
-    own = connect(SecretStr(credential.url))
-    assert await own.brpop([f"{credential.key_prefix}{credential.queue}"], timeout=1)
-    for foreign in ("relay:task:opengpu:x", f"broker:{node_address(2)}:node.{node_address(2)}"):
-        with pytest.raises(NoPermissionError):
-            await own.get(foreign)
-    with pytest.raises(NoPermissionError):
-        await own.execute_command("KEYS", "*")  # type: ignore[no-untyped-call]
-    await own.aclose()
-
-    await users.revoke(node)
-    with pytest.raises(AuthenticationError):
-        await connect(SecretStr(credential.url)).ping()
 
 
 async def test_a_stock_celery_application_reads_the_envelope(network: Network, redis_server: RedisServer) -> None:
