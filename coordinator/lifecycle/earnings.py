@@ -25,6 +25,9 @@ from coordinator.protocol.report import Receipt
 
 Json = Mapping[str, Any]
 _UNLIMITED: Final = 2**63
+# One in so many. What a model writes is not always cut as its tokenizer would cut it: measured on llama.cpp at
+# temperatures 0.7 to 1.5, 400 tokens each, the recount was 0.2 to 0.7 % short.
+ODD_CUTS: Final = 50
 
 
 class NoVocabularies:
@@ -59,13 +62,17 @@ def settled(
     if found is not None:
         return Tokens(
             _least(claim[0], found.prompt, found.prompt + prompt.extra, most.prompt),
-            _least(claim[1], found.completion, found.completion + completion.extra, most.completion),
+            _least(claim[1], found.completion, _allowed(found.completion, completion), most.completion),
         )
     size = completion.size  # no allowance here: bytes are bound enough
     return Tokens(
         _least(claim[0], estimate(most.prompt), most.prompt, most.prompt),
         _least(claim[1], estimate(size), size, most.completion),
     )
+
+
+def _allowed(found: int, text: Wording) -> int:
+    return found + found // ODD_CUTS + text.extra
 
 
 def _least(claim: int | None, unclaimed: int, bound: int, most: int) -> int:
