@@ -51,35 +51,35 @@ class Reports:
         terms = await self._tasks.terms(task_id)
         if terms is None:
             return ReportReply(accepted=False, refusal=Refusal.UNKNOWN_TASK)
-        refusal = await self._decide(task_id, node, report, terms)
+        reply = await self._decide(task_id, node, report, terms)
         log.info(
-            "report", task=task_id[:16], attempt=report.attempt, node=node, refusal=refusal,
+            "report", task=task_id[:16], attempt=report.attempt, node=node, refusal=reply.refusal, flaw=reply.detail,
             failure=report.failure.code if report.failure else None,
         )  # fmt: skip
-        return ReportReply(accepted=refusal is None, refusal=refusal)
+        return reply
 
-    async def _decide(self, task_id: TaskId, node: str, report: Report, terms: Terms) -> Refusal | None:
+    async def _decide(self, task_id: TaskId, node: str, report: Report, terms: Terms) -> ReportReply:
         if report.failure is not None:
-            return await self._fail(task_id, report.attempt, node, report.failure)
+            return _reply(await self._fail(task_id, report.attempt, node, report.failure))
         if report.answer is None or report.receipt is None or report.receipt_signature is None:
             raise ValueError("a Report without failure carries answer, receipt and signature: its validator says so")
         space = await self._space.current()
         if space is None:
             raise StoreUnavailable("The chain writer's word on the task registry is missing from the store.")
         if not _fits(space, node, report, report.receipt, report.receipt_signature, report.answer, terms):
-            return await self._give_up(task_id, node, report, Refusal.BAD_RECEIPT)
+            return _reply(await self._give_up(task_id, node, report, Refusal.BAD_RECEIPT))
         asked, context = orjson.loads(terms.request), self._contexts.get(terms.model)
         try:
             answer = checked(report.answer.encode(), asked, terms.endpoint, context)
         except BadAnswer as error:
-            log.warning("bad_answer", task=task_id[:16], node=node, flaw=error.flaw)
-            return await self._give_up(task_id, node, report, Refusal.BAD_ANSWER)
+            return _reply(await self._give_up(task_id, node, report, Refusal.BAD_ANSWER), error.flaw)
         tokens = await earned(self._vocabularies, terms, asked, answer, report.receipt, context)
         _log_overclaim(task_id, node, report.receipt, tokens)
-        return await self._tasks.complete(
+        refusal = await self._tasks.complete(
             task_id, report.attempt, node, report.answer, tokens, report.receipt, report.receipt_signature,
             self._pay.amount(tokens),
         )  # fmt: skip
+        return _reply(refusal)
 
     async def _give_up(self, task_id: TaskId, node: str, report: Report, wrong: Refusal) -> Refusal:
         """Its own attempt, badly done: the node's fault, the task goes elsewhere. Somebody else's: changes nothing."""
@@ -90,6 +90,12 @@ class Reports:
     async def _fail(self, task_id: TaskId, attempt: int, node: str, failure: Failure) -> Refusal | None:
         how = _HOW.get(failure.blame, "fault")
         return await self._tasks.give_up_attempt(task_id, attempt, node, how, client_error(failure))
+
+
+def _reply(refusal: Refusal | None, flaw: str | None = None) -> ReportReply:
+    return ReportReply(
+        accepted=refusal is None, refusal=refusal, detail=flaw if refusal is Refusal.BAD_ANSWER else None
+    )
 
 
 def _fits(

@@ -108,9 +108,13 @@ class Refusal(StrEnum):
 
 
 class ReportReply(BaseModel):
-    """200 either way: `accepted`, or the reason why not. Anything but 200 means: keep the Report, post it again."""
+    """200 either way: `accepted`, or the reason why not. Anything but 200 means: keep the Report, post it again.
+
+    `detail` is for the node's operator: what a BAD_ANSWER lacked.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     accepted: bool
     refusal: Refusal | None = None
+    detail: str | None = None

@@ -142,7 +142,12 @@ class Poster:
             log.info("Reports are posted again")
         self._in_trouble = False
         if not verdict.accepted:
-            log.warning("the coordinator refused a Report", attempt=shown(attempt), reason=verdict.refusal)
+            log.warning(
+                "the coordinator refused a Report",
+                attempt=shown(attempt),
+                reason=verdict.refusal,
+                detail=verdict.detail,
+            )
         return True
 
     def _note_trouble(self, reason: str) -> None:

@@ -134,11 +134,11 @@ async def test_whoever_is_taken_off_the_list_is_out_at_his_next_heartbeat(client
 async def test_a_node_signs_in_works_and_is_believed(client: Client) -> None:
     envelope = await client.taken()
     reply = await client.post(session.REPORT_PATH, answered(envelope))
-    assert reply.json() == {"accepted": True, "refusal": None}
+    assert reply.json() == {"accepted": True, "refusal": None, "detail": None}
     view = await client.network.tasks.read(TaskId(envelope.task_id))
     assert (view.status, view.answer) == ("completed", ANSWER.encode())
     again = await client.post(session.REPORT_PATH, answered(envelope))
-    assert again.json() == {"accepted": False, "refusal": "DUPLICATE"}
+    assert again.json() == {"accepted": False, "refusal": "DUPLICATE", "detail": None}
 
 
 async def test_anybody_may_ask_what_network_this_is(client: Client) -> None:
@@ -214,7 +214,7 @@ async def test_sessions_end_with_a_reason(client: Client) -> None:
 async def test_a_receipt_that_does_not_fit_costs_the_attempt(client: Client, change: dict[str, object]) -> None:
     envelope = await client.taken()
     reply = await client.post(session.REPORT_PATH, answered(envelope, **change))
-    assert reply.json() == {"accepted": False, "refusal": "BAD_RECEIPT"}
+    assert reply.json() == {"accepted": False, "refusal": "BAD_RECEIPT", "detail": None}
     assert (await client.network.tasks.read(TaskId(envelope.task_id))).attempt == 2
 
 
@@ -227,7 +227,7 @@ async def test_a_receipt_signed_by_another_key_is_refused(client: Client) -> Non
 async def test_an_answer_that_is_none_goes_elsewhere(client: Client) -> None:
     envelope = await client.taken()
     reply = await client.post(session.REPORT_PATH, answered(envelope, answer='{"choices":[]}'))
-    assert reply.json()["refusal"] == "BAD_ANSWER"
+    assert reply.json() == {"accepted": False, "refusal": "BAD_ANSWER", "detail": "no model"}
     assert (await client.network.tasks.read(TaskId(envelope.task_id))).attempt == 2
 
 
