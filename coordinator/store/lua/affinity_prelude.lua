@@ -1,5 +1,5 @@
 -- The turns of a conversation go back to the node that has what was said so far in its cache. A wish, never more: a node that is busy is
--- waited for only while others are free, only for affinity_wait, and by no more tasks than it has slots.
+-- waited for only while others are free, only for affinity_wait, and only if it is likely to be free by then.
 --
 -- relay:prefix:{digest}  string  the node that was last given a request which begins so (lifecycle/conversation.py), for affinity_ttl
 -- relay:wants:{node}     zset    task that waits for this node alone, in no line -> its number
@@ -22,10 +22,13 @@ local function remember(prefix, node)
   end
 end
 
--- Lets a task wait for a node that is busy, and for no other. Whether it may.
-local function await(id, node)
-  local slots = redis.call('HGET', 'relay:node:' .. node, 'slots')
-  if not slots or redis.call('ZCARD', 'relay:wants:' .. node) >= allowance(node, tonumber(slots)) then return false end
+-- Lets a task wait for a node that is busy, and for no other. Whether it may: not where it would hardly have its turn in time, by how
+-- long the node takes for an answer and by those that wait for it already.
+local function await(id, node, model)
+  local slots = allowance(node, tonumber(redis.call('HGET', 'relay:node:' .. node, 'slots') or '0'), model)
+  local turn = redis.call('ZCARD', 'relay:wants:' .. node) + 1
+  local answer = expected(standing_of(node, model).paces[model], pace_of_model(model).tokens)
+  if turn > slots or answer * turn / slots > POLICY.affinity_wait then return false end
   redis.call('ZADD', 'relay:wants:' .. node, redis.call('HGET', task(id), 'order'), id)
   redis.call('ZADD', 'relay:patient', int(NOW + POLICY.affinity_wait), id)
   return true

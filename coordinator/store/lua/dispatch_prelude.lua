@@ -5,7 +5,7 @@ local function refresh(node)
   local n = redis.call('HMGET', 'relay:node:' .. node, 'slots', 'models', 'draining', 'worked')
   if not n[1] then return 0 end
   local slots, held = tonumber(n[1]), redis.call('SCARD', 'relay:held:' .. node)
-  local allowed, condition = allowance(node, slots)
+  local allowed, condition = allowance(node, slots, string.match(n[2], '[^\n]+'))
   local serves = n[3] ~= '1' and redis.call('ZSCORE', 'relay:nodes', node)
   local free = serves and allowed - held or 0
   for model in string.gmatch(n[2], '[^\n]+') do
@@ -78,7 +78,7 @@ end
 local function offer(id, model, node)
   local free = 'relay:free:' .. model
   if redis.call('ZSCORE', free, node) then return assign(id, node) end
-  if redis.call('EXISTS', free) == 0 or not await(id, node) then give(id) end
+  if redis.call('EXISTS', free) == 0 or not await(id, node, model) then give(id) end
 end
 
 -- Fills a node's free slots: with who waits for it alone, then from the lines of its models. Returns how many tasks it has got.

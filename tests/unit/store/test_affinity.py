@@ -98,6 +98,23 @@ async def test_a_wait_is_short(redis: Redis) -> None:
     assert await holder(network, first)
 
 
+@pytest.mark.parametrize(("seconds", "slots", "waits"), [(1, 1, True), (3, 1, False), (3, 2, True), (5, 2, False)])
+async def test_who_will_be_busy_for_longer_is_not_waited_for(
+    redis: Redis, seconds: int, slots: int, waits: bool
+) -> None:
+    network = Network(redis, Policy(affinity_wait=timedelta(seconds=2)))
+    node = await network.sign_in(1, slots=slots)
+    first = await say(network, 1)
+    assigned = int(await redis.hget(f"relay:task:{first}", "assigned_ms") or 0)
+    await redis.hset(f"relay:task:{first}", "assigned_ms", assigned - seconds * 1000)
+    await answered(network, first)
+    for _ in range(slots):
+        await say(network, 2, "another")
+    other = await network.sign_in(2, slots=1)
+    assert await holder(network, await say(network, 2)) == (None if waits else other)
+    assert len(await network.held(node)) == slots
+
+
 async def test_without_another_free_node_it_waits_in_line_like_all(network: Network) -> None:
     node = await network.sign_in(1, slots=1)
     first = await say(network, 1)
