@@ -20,7 +20,7 @@ async def standing(scripts: Scripts, node: str) -> Standing:
         faults=round(float(faults), 2),
         timeouts=round(float(timeouts), 2),
         speeds={
-            model: Speed(tokens_per_second=round(float(tps), 1) if tps else None, first_token_ms=round(float(first), 1))
+            model: Speed(tokens_per_second=round(float(tps), 1) or None, first_token_ms=round(float(first), 1))
             for model, first, tps in zip(speeds[::3], speeds[1::3], speeds[2::3], strict=True)
         },
     )

@@ -1,13 +1,9 @@
 -- Whom to trust with how much work, judged by what was seen of a node and never by what it claims.
 --
--- relay:standing:{node}   hash  of a key, whatever its sessions; kept for POLICY.standing_ttl after it was last heard of
---   successes faults timeouts, and since it was last suspended good bad: counts that decay, as of counted_ms
---   streak: bad ones in a row   silent_ms: when it last fell silent
---   condition   until_ms: the end of its last suspension   trips tripped_ms: how many suspensions, the last one's start
---   well: attempts that went well on probation   gpus: the ids that it signed in with, one a line
---   first:{model} tps:{model} answered:{model} at:{model} refused:{model} refused_ms:{model}: see below
--- relay:speed:{model}     hash  over all nodes: first (ms to the first token) tps (tokens/s over whole attempts) tokens (of an
---   answer): geometric means, which one slow answer hardly moves; answered: how many, as of at; refused, as of refused_ms
+-- relay:standing:{node}   hash  of a key, whatever its sessions; kept for POLICY.standing_ttl after its last sign-in
+--   condition   gpus: the ids that it signed in with, one a line   refused:{model} refused_ms:{model}
+--   record   pace:{model}: see record_from and pace_from
+-- relay:speed:{model}     hash  over all nodes: pace; refused, as of refused_ms
 -- relay:gpu:{id}          hash  condition until_ms trips tripped_ms of the last node that was suspended on it. Ids are a
 --   machine's secrets: nobody but its own node tells us them, so nobody can have another's machine suspended
 -- relay:suspended:{model} set   those of relay:serving:{model} that are suspended
@@ -27,24 +23,55 @@ local function decimal(x) return string.format('%.4f', x) end
 -- What is left of a count that was made at `at` (ms).
 local function fade(at) return 0.5 ^ (math.max(NOW - (at or NOW), 0) / POLICY.half_life) end
 
-local DECAYING = {'successes', 'faults', 'timeouts', 'good', 'bad'}
-local STEADY = {'streak', 'silent_ms', 'until_ms', 'trips', 'tripped_ms', 'well'}
+-- Numbers in JSON, which Redis reads and writes in C: a third of what as many fields of a hash cost. Both tables are written out, since
+-- filling them in a loop costs five times as much.
+-- A record is as of counted_ms. Decaying: successes faults timeouts, and good bad, which start again with a suspension. streak: bad ones in
+-- a row. silent_ms: when it last fell silent. until_ms: the end of its last suspension, of trips, the last begun at tripped_ms. well:
+-- attempts that went well on probation.
+local function record_from(text)
+  local v = text and cjson.decode(text) or {NOW, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+  local left = fade(v[1])
+  return {successes = v[2] * left, faults = v[3] * left, timeouts = v[4] * left, good = v[5] * left, bad = v[6] * left,
+    streak = v[7], silent_ms = v[8], until_ms = v[9], trips = v[10], tripped_ms = v[11], well = v[12], paces = {}}
+end
 
-local function standing_of(node)
-  local v = redis.call('HMGET', standing(node), 'condition', 'gpus', 'counted_ms', unpack(DECAYING))
-  local w = redis.call('HMGET', standing(node), unpack(STEADY))
-  local s, left = {condition = v[1] or 'good', gpus = v[2]}, fade(tonumber(v[3]))
-  for i, name in ipairs(DECAYING) do s[name] = (tonumber(v[3 + i]) or 0) * left end
-  for i, name in ipairs(STEADY) do s[name] = tonumber(w[i]) or 0 end
+local function record_of(s)
+  return cjson.encode({NOW, s.successes, s.faults, s.timeouts, s.good, s.bad, s.streak, s.silent_ms, s.until_ms, s.trips, s.tripped_ms, s.well})
+end
+
+-- A pace is as of at. answered: how many, decaying (`left` of them since then). first (ms to the first token), tps (tokens/s over whole
+-- attempts), tokens (of an answer): geometric means, which one slow answer hardly moves; 0 is unknown.
+local function pace_from(text)
+  if not text then return {left = 1, answered = 0, first = 0, tps = 0, tokens = 0} end
+  local v = cjson.decode(text)
+  local left = fade(v[1])
+  return {left = left, answered = v[2] * left, first = v[3], tps = v[4], tokens = v[5]}
+end
+
+local function pace_as_text(p) return cjson.encode({NOW, p.answered, p.first, p.tps, p.tokens}) end
+
+-- What is known of a node, read once a script; and its pace with a model.
+local SEEN = {}
+local function standing_of(node, model)
+  local s = SEEN[node]
+  if s and (not model or s.paces[model]) then return s end
+  local v = redis.call('HMGET', standing(node), 'condition', 'record', 'pace:' .. (model or ''))
+  if not s then
+    s = record_from(v[2])
+    s.condition, SEEN[node] = v[1] or 'good', s
+  end
+  if model then s.paces[model] = pace_from(v[3]) end
   return s
 end
 
-local function keep_standing(node, s)
-  local row = {'condition', s.condition, 'gpus', s.gpus or '', 'counted_ms', int(NOW)}
-  for _, name in ipairs(DECAYING) do table.insert(row, name) table.insert(row, decimal(s[name])) end
-  for _, name in ipairs(STEADY) do table.insert(row, name) table.insert(row, int(s[name])) end
-  redis.call('HSET', standing(node), unpack(row))
-  redis.call('EXPIRE', standing(node), STANDING_TTL)
+local function keep_standing(node, s, ...)
+  redis.call('HSET', standing(node), 'condition', s.condition, 'record', record_of(s), ...)
+end
+
+local PACES = {}
+local function pace_of_model(model)
+  PACES[model] = PACES[model] or pace_from(redis.call('HGET', 'relay:speed:' .. model, 'pace'))
+  return PACES[model]
 end
 
 local function notice(what)
@@ -59,8 +86,8 @@ local function become(s, target)
   s.condition = target
 end
 
-local function tell_gpus(s)
-  for id in string.gmatch(s.gpus or '', '[^\n]+') do
+local function tell_gpus(node, s)
+  for id in string.gmatch(redis.call('HGET', standing(node), 'gpus') or '', '[^\n]+') do
     redis.call('HSET', 'relay:gpu:' .. id, 'condition', s.condition, 'until_ms', int(s.until_ms), 'trips', int(s.trips),
       'tripped_ms', int(s.tripped_ms))
     redis.call('EXPIRE', 'relay:gpu:' .. id, STANDING_TTL)
@@ -76,7 +103,7 @@ local function suspend(node, s, model, why)
   become(s, 'suspended')
   s.until_ms, s.trips, s.tripped_ms = NOW + pause, s.trips + 1, NOW
   s.good, s.bad, s.streak, s.well = 0, 0, 0, 0
-  tell_gpus(s)
+  tell_gpus(node, s)
   notice({event = 'node_suspended', node = node, ms = pause, why = why})
 end
 
@@ -90,7 +117,7 @@ local function judge(node, s, well, opened, model, why)
     if s.well < POLICY.probation_good then return end
     become(s, 'good')
     s.good, s.bad, s.streak, s.well = 0, 0, 0, 0
-    tell_gpus(s)
+    tell_gpus(node, s)
     notice({event = 'node_trusted_again', node = node})
   elseif not well then
     local most = s.bad > POLICY.breaker_bad - 0.5 and s.bad > s.good
@@ -99,16 +126,15 @@ local function judge(node, s, well, opened, model, why)
 end
 
 -- Of `slots`, those that the node may use now, and its condition. A suspension whose time is up ends here.
-local function allowance(node, slots)
-  local s = redis.call('HMGET', standing(node), 'condition', 'until_ms')
-  local condition = s[1] or 'good'
-  if condition == 'good' then return slots, condition end
-  if condition == 'suspended' and NOW < tonumber(s[2]) then return 0, condition end
-  if condition == 'suspended' then
-    redis.call('HSET', standing(node), 'condition', 'probation')
-    condition = 'probation'
+local function allowance(node, slots, model)
+  local s = standing_of(node, model)
+  if s.condition == 'good' then return slots, s.condition end
+  if s.condition == 'suspended' then
+    if NOW < s.until_ms then return 0, s.condition end
+    become(s, 'probation')
+    keep_standing(node, s)
   end
-  return 1, condition
+  return 1, s.condition
 end
 
 -- A node signs in with these GPUs. A key that comes to a machine gets what is known of that machine; a known key on another
@@ -119,9 +145,8 @@ local function recognise(node, ids)
     if type(id) == 'string' and string.match(id, '^[%w%-]+$') then table.insert(named, id) end
   end
   table.sort(named)
-  local s, gpus = standing_of(node), table.concat(named, '\n')
-  local moved = s.gpus and s.gpus ~= '' and s.gpus ~= gpus
-  if s.gpus ~= gpus then
+  local s, gpus, known = standing_of(node), table.concat(named, '\n'), redis.call('HGET', standing(node), 'gpus')
+  if known ~= gpus then
     for _, id in ipairs(named) do
       local g = redis.call('HMGET', 'relay:gpu:' .. id, 'condition', 'until_ms', 'trips', 'tripped_ms')
       if g[1] and g[1] ~= 'good' then
@@ -130,13 +155,13 @@ local function recognise(node, ids)
         s.trips, s.tripped_ms = math.max(s.trips, tonumber(g[3])), math.max(s.tripped_ms, tonumber(g[4]))
       end
     end
-    if moved and s.condition == 'good' then
+    if known and known ~= '' and s.condition == 'good' then
       become(s, 'probation')
       s.until_ms = NOW
     end
   end
-  s.gpus = gpus
-  keep_standing(node, s)
+  keep_standing(node, s, 'gpus', gpus)
+  redis.call('EXPIRE', standing(node), STANDING_TTL)
 end
 
 local function stop_serving(node, model)
@@ -146,42 +171,29 @@ end
 
 -- Why a node that could hold more gets nothing more, or nil.
 local function distrust(node)
-  local condition = redis.call('HGET', standing(node), 'condition')
+  local condition = standing_of(node).condition
   if condition == 'suspended' then return 'SUSPENDED' end
   if condition == 'probation' and redis.call('SCARD', 'relay:held:' .. node) > 0 then return 'PROBATION' end
 end
 
 -- ── speed ────────────────────────────────────────────────────────────────
 
--- Of one model: a node's (`of` is ':' and the model), or all nodes' (`of` is '').
-local function pace_of(key, of)
-  local p = redis.call('HMGET', key, 'first' .. of, 'tps' .. of, 'tokens' .. of, 'answered' .. of, 'at' .. of)
-  local left = fade(tonumber(p[5]))
-  return {first = tonumber(p[1]), tps = tonumber(p[2]), tokens = tonumber(p[3]), answered = (tonumber(p[4]) or 0) * left, left = left}
-end
+local function blend(mean, weight, x) return mean > 0 and math.exp((weight * math.log(mean) + math.log(x)) / (weight + 1)) or x end
 
-local PACES = {}
-local function model_pace(model)
-  PACES[model] = PACES[model] or pace_of('relay:speed:' .. model, '')
-  return PACES[model]
-end
-
-local function blend(mean, weight, x)
-  return decimal(mean and math.exp((weight * math.log(mean) + math.log(x)) / (weight + 1)) or x)
-end
-
-local function measure(key, of, window, first, total, tokens)
-  local p = pace_of(key, of)
+-- One more answer of `tokens` (0: none were counted), whose first came after `first` ms of `total`.
+local function measure(p, window, first, total, tokens)
   local weight = math.min(p.answered, window)
-  redis.call('HSET', key, 'first' .. of, blend(p.first, weight, math.max(first, 1)), 'answered' .. of, decimal(p.answered + 1), 'at' .. of, int(NOW))
+  p.first = blend(p.first, weight, math.max(first, 1))
   if tokens > 0 then
-    redis.call('HSET', key, 'tps' .. of, blend(p.tps, weight, tokens * 1000 / math.max(total, 1)), 'tokens' .. of, blend(p.tokens, weight, tokens))
+    p.tps = blend(p.tps, weight, tokens * 1000 / math.max(total, 1))
+    p.tokens = blend(p.tokens, weight, tokens)
   end
+  p.answered, p.left = p.answered + 1, 1
 end
 
 -- How long an answer of `tokens` takes at this pace, in ms; what is quicker than the noise of this machine is equally quick.
 local function expected(p, tokens)
-  local whole = tokens and p.tps and tokens * 1000 / p.tps or 0
+  local whole = p.tps > 0 and tokens * 1000 / p.tps or 0
   return math.max(p.first, whole, POLICY.noise)
 end
 
@@ -189,15 +201,13 @@ end
 -- mean over all nodes, to which a measurement drifts back as it ages, so that what was slow once is tried again; by its load, `held` of
 -- `slots`; by the square of its success rate. Equals take turns: the one longest without work comes first.
 local function rank(node, model, held, slots, worked)
-  local all, own = model_pace(model), pace_of(standing(node), ':' .. model)
-  local slower = 0
-  if own.first and all.first then
+  local s, all = standing_of(node, model), pace_of_model(model)
+  local own, slower = s.paces[model], 0
+  if own.first > 0 and all.first > 0 then
     slower = math.log(expected(own, all.tokens) / expected(all, all.tokens)) * own.left * own.answered / (own.answered + 1)
   end
-  local r = redis.call('HMGET', standing(node), 'successes', 'faults', 'timeouts', 'counted_ms')
-  local left = fade(tonumber(r[4]))
-  local well, bad = (tonumber(r[1]) or 0) * left + PRIOR, ((tonumber(r[2]) or 0) + (tonumber(r[3]) or 0)) * left
-  local score = slower + math.log(1 + held / slots) + 2 * math.log((well + bad) / well)
+  local rate = (s.successes + PRIOR) / (s.successes + s.faults + s.timeouts + PRIOR)
+  local score = slower + math.log(1 + held / slots) - 2 * math.log(rate)
   return int(math.floor(score / STEP + 0.5) * TURNS + worked)
 end
 
@@ -218,8 +228,8 @@ local function blames_clients(node, model, caller)
   local speed = 'relay:speed:' .. model
   local mine = count_one(standing(node), 'refused:' .. model, 'refused_ms:' .. model)
   local theirs = count_one(speed, 'refused', 'refused_ms') - mine
-  local mine_well = pace_of(standing(node), ':' .. model).answered
-  local theirs_well = model_pace(model).answered - mine_well
+  local mine_well = standing_of(node, model).paces[model].answered
+  local theirs_well = pace_of_model(model).answered - mine_well
   local much, rate = POLICY.breaker_bad - 0.5, mine / (mine + mine_well)
   return mine > much and mine > mine_well and theirs_well > much and 4 * theirs / (theirs + theirs_well) < rate
 end
@@ -232,17 +242,18 @@ local function note(node, id, number, outcome, tokens_out)
   if not outcome or string.sub(node, 1, 2) ~= '0x' then return false end
   local t = redis.call('HMGET', task(id), 'model', 'caller', 'assigned_ms', 'answering:' .. int(number), 'tried')
   local model, opened = t[1], tonumber(t[3])
+  local s = standing_of(node, model)
   if outcome == 'completed' then
-    local first, tokens = tonumber(t[4] or NOW) - opened, tonumber(tokens_out) or 0
-    measure(standing(node), ':' .. model, WINDOW, first, NOW - opened, tokens)
-    measure('relay:speed:' .. model, '', MODEL_WINDOW, first, NOW - opened, tokens)
-    PACES[model] = nil
+    local own, all = s.paces[model], pace_of_model(model)
+    local first, total, tokens = tonumber(t[4] or NOW) - opened, NOW - opened, tonumber(tokens_out) or 0
+    measure(own, WINDOW, first, total, tokens)
+    measure(all, MODEL_WINDOW, first, total, tokens)
+    redis.call('HSET', 'relay:speed:' .. model, 'pace', pace_as_text(all))
   elseif outcome == 'refused' then
     if not blames_clients(node, model, t[2]) then return false end
     notice({event = 'node_refuses_much', node = node, model = model})
   elseif t[5] and t[5] ~= '' then return false end
 
-  local s = standing_of(node)
   local before, well = s.condition, outcome == 'completed'
   if outcome == 'silent' then
     if NOW - s.silent_ms < POLICY.lease then return false end
@@ -256,7 +267,7 @@ local function note(node, id, number, outcome, tokens_out)
     redis.call('HSET', task(id), 'blamed', node .. ' ' .. count)
   end
   judge(node, s, well, opened, model, outcome)
-  keep_standing(node, s)
+  if well then keep_standing(node, s, 'pace:' .. model, pace_as_text(s.paces[model])) else keep_standing(node, s) end
   return s.condition ~= before
 end
 

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 from tests.unit.store.network import Network
 
+# As in lua/standing_prelude.lua.
+RECORD = (
+    "counted_ms", "successes", "faults", "timeouts", "good", "bad",
+    "streak", "silent_ms", "until_ms", "trips", "tripped_ms", "well",
+)  # fmt: skip
+PACE = ("at", "answered", "first", "tps", "tokens")
 
-async def standing(network: Network, node: str) -> dict[str, bytes]:
-    row = await network.redis.hgetall(f"relay:standing:{node}")
-    return {name.decode(): value for name, value in row.items()}
+
+async def standing(network: Network, node: str) -> dict[str, float]:
+    record = json.loads(await network.redis.hget(f"relay:standing:{node}", "record") or b"[]")
+    return dict.fromkeys(RECORD, 0.0) | dict(zip(RECORD, record, strict=False))
+
+
+async def condition(network: Network, node: str) -> str:
+    return (await network.redis.hget(f"relay:standing:{node}", "condition") or b"good").decode()
 
 
 async def suspended_for(network: Network, node: str) -> timedelta:
-    until = timedelta(milliseconds=int((await standing(network, node))["until_ms"]))
+    until = timedelta(milliseconds=(await standing(network, node))["until_ms"])
     return until - timedelta(seconds=network.now().timestamp())
+
+
+async def end_suspension(network: Network, node: str) -> None:
+    if await condition(network, node) == "suspended":
+        await age(network, node, await suspended_for(network, node) + timedelta(seconds=1))
 
 
 async def age(network: Network, node: str, by: timedelta) -> None:
@@ -27,12 +44,15 @@ async def age_model(network: Network, model: str, by: timedelta) -> None:
 
 
 async def _age(network: Network, key: str, by: timedelta) -> None:
-    """Every moment in a hash: `at`, `at:{model}`, and what has `_ms` in its name."""
     for name, value in (await network.redis.hgetall(key)).items():
-        field = name.decode()
-        moment = field == "at" or field.startswith("at:") or "_ms" in field
-        if moment and int(value):
-            await network.redis.hset(key, field, str(int(value) - round(by.total_seconds() * 1000)))
+        if name.split(b":")[0] in (b"record", b"pace"):
+            numbers = zip(RECORD if name == b"record" else PACE, json.loads(value), strict=True)
+            await network.redis.hset(key, name, json.dumps([_older(field, number, by) for field, number in numbers]))
+
+
+def _older(field: str, number: float, by: timedelta) -> float:
+    moment = number and (field == "at" or field.endswith("_ms"))
+    return round(number - by.total_seconds() * 1000) if moment else number
 
 
 async def took(network: Network, attempt: str, duration: timedelta) -> None:

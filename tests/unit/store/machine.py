@@ -15,6 +15,7 @@ from coordinator.errors import ProviderUnavailable, TaskNotFound, UpstreamError
 from coordinator.lifecycle.task import TaskView
 from coordinator.protocol.report import Refusal
 from coordinator.store.nodes import SessionEnded
+from tests.unit.store.ageing import condition, end_suspension
 from tests.unit.store.network import MODEL, PATIENT, Network, counting_ids, node_address
 
 NODES = st.integers(1, 3)
@@ -83,6 +84,18 @@ class StoreMachine(RuleBasedStateMachine):
         except SessionEnded:
             pass
 
+    @rule(number=NODES, arrives=st.booleans())
+    def renew(self, number: int, arrives: bool) -> None:
+        """The new session's grant may get lost on its way: then the node goes on with the one that it had."""
+        node = node_address(number)
+        had = self.network.sessions.get(node)
+        if had is None:
+            return
+        with contextlib.suppress(SessionEnded):
+            self.run(self.network.open_session(node, previous=had))
+            if not arrives:
+                self.network.sessions[node] = had
+
     @rule(number=NODES)
     def leave(self, number: int) -> None:
         node = node_address(number)
@@ -127,16 +140,14 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(number=NODES)
     def suspension_ends(self, number: int) -> None:
-        node = node_address(number)
-        if self.run(self.redis.hget(f"relay:standing:{node}", "condition")) == b"suspended":
-            self.run(self.redis.hset(f"relay:standing:{node}", "until_ms", "1"))
+        self.run(end_suspension(self.network, node_address(number)))
 
     @rule(data=st.data())
     def a_stage_passes(self, data: st.DataObject) -> None:
         """Its node's next heartbeat doesn't renew the lease of that attempt, listed or not."""
         leases = self.run(self.redis.zrange("relay:leases", 0, -1))
         if leases:
-            task, _, number = data.draw(st.sampled_from(sorted(leases))).decode().rpartition("#")
+            task = data.draw(st.sampled_from(sorted(leases))).decode().rpartition("#")[0]
             self.run(self.redis.hset(f"relay:task:{task}", "assigned_ms", "1"))
 
     @rule()
@@ -241,7 +252,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert suspended <= set(await self.redis.smembers(f"relay:serving:{model}"))
             assert not suspended & set(await self.redis.zrange(f"relay:free:{model}", 0, -1))
             for node in suspended:
-                assert await self.redis.hget(f"relay:standing:{node.decode()}", "condition") == b"suspended"
+                assert await condition(self.network, node.decode()) == "suspended"
 
     async def _check_the_patient(self) -> None:
         """They wait for a node that is busy, or gone; as many as it has slots."""

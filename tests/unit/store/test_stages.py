@@ -10,14 +10,14 @@ import pytest
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.task import TaskState
 from coordinator.protocol.envelope import BEAT, key_prefix, queue_name
-from tests.unit.store.ageing import outage, took
+from tests.unit.store.ageing import outage, standing, took
 from tests.unit.store.network import Network
 
 SECOND = timedelta(seconds=1)
 
 
 async def timeouts(network: Network, node: str) -> int:
-    return round(float(await network.redis.hget(f"relay:standing:{node}", "timeouts") or 0))
+    return round((await standing(network, node))["timeouts"])
 
 
 async def asked_to_beat(network: Network, node: str) -> bool:

@@ -13,7 +13,7 @@ from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.task import TaskState
 from coordinator.protocol.ids import TaskId
 from coordinator.protocol.session import NoWork
-from tests.unit.store.ageing import age, age_model, outage, standing, suspended_for, took
+from tests.unit.store.ageing import age, age_model, condition, outage, standing, suspended_for, took
 from tests.unit.store.network import MODEL, Network, node_address
 
 BROKEN = UpstreamError("broken")
@@ -45,13 +45,9 @@ async def break_down(network: Network, node: str, times: int = 5, error: Upstrea
         await network.tasks.cancel(task, "guest")
 
 
-async def condition(network: Network, node: str) -> str:
-    return ((await network.redis.hget(f"relay:standing:{node}", "condition")) or b"good").decode()
-
-
 async def counts(network: Network, node: str) -> tuple[int, int, int]:
-    row = await network.redis.hmget(f"relay:standing:{node}", "successes", "faults", "timeouts")
-    return tuple(round(float(value or 0)) for value in row)  # type: ignore[return-value]
+    seen = await standing(network, node)
+    return round(seen["successes"]), round(seen["faults"]), round(seen["timeouts"])
 
 
 @pytest.mark.parametrize("at_once", [1, 8])
@@ -176,7 +172,7 @@ async def test_what_was_given_before_a_suspension_says_nothing_of_what_comes_aft
     await network.beat(node, *await network.held(node))
     await network.complete(f"{tasks[6]}#1", node)
     await fails(network, node, f"{tasks[7]}#1")
-    assert (await condition(network, node), (await standing(network, node))["well"]) == ("probation", b"0")
+    assert (await condition(network, node), (await standing(network, node))["well"]) == ("probation", 0)
 
 
 async def test_clients_faults_and_what_is_handed_back_or_cancelled_count_for_nobody(network: Network) -> None:
@@ -343,9 +339,9 @@ async def test_speed_is_what_we_saw_and_a_newcomer_is_as_good_as_the_mean(networ
     task = await network.submit()
     await took(network, f"{task}#1", timedelta(milliseconds=500))
     await network.complete(f"{task}#1", node)  # 4 tokens
-    row = await standing(network, node)
-    assert 490 <= float(row[f"first:{MODEL}"]) <= 700
-    assert 5.5 <= float(row[f"tps:{MODEL}"]) <= 8.2
+    speed = (await network.nodes.standing(node)).speeds[MODEL]
+    assert 490 <= (speed.first_token_ms or 0) <= 700
+    assert 5.5 <= (speed.tokens_per_second or 0) <= 8.2
     newcomer = await network.sign_in(2)
     await network.submit()
     assert len(await network.held(newcomer)) == 1
