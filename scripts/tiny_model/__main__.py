@@ -7,15 +7,17 @@ from scripts.tiny_model.batches import trained_tokenizer
 from scripts.tiny_model.export import write_gguf
 from scripts.tiny_model.model import Shape
 from scripts.tiny_model.train import Plan, train
+from scripts.tiny_model.vocabulary import vocabulary
 
 
 def main() -> None:
-    """Tokenizer, training, file. The card is for `python -m scripts.tiny_model.card`: it needs the real server."""
+    """Tokenizer, training, files. The card is for `python -m scripts.tiny_model.card`: it needs the real server."""
     chosen = _options()
     tokenizer = trained_tokenizer(chosen.seed)
     plan = Plan(steps=chosen.steps, seed=chosen.seed)
     model = train(tokenizer, Shape(len(tokenizer.tokens)), plan, chosen.kept, lambda line: print(line, flush=True))
     print(f"{chosen.out}: {write_gguf(chosen.out, model, tokenizer):,} parameters")
+    chosen.out.with_suffix(".tokenizer.json").write_text(vocabulary(tokenizer), encoding="utf-8")
     chosen.kept.unlink()
 
 
