@@ -271,12 +271,13 @@ local function note(node, id, number, outcome, tokens_out)
   return s.condition ~= before
 end
 
--- A task has failed for good: where it did so on several nodes, the one that was blamed is so no longer.
+-- A task is given up: where several nodes have failed it, the one that was blamed is so no longer. A client that asks for more than fits
+-- into the time that an attempt has, again and again, suspends nobody by it.
 local function excuse(id)
   local t = redis.call('HMGET', task(id), 'blamed', 'tried')
   local node, count = string.match(t[1] or '', '^(%S+) (%a+)$')
   if not node then return end
-  for other in string.gmatch(t[2], '%S+') do
+  for other in string.gmatch(t[2] or '', '%S+') do
     if other ~= node then
       local s = standing_of(node)
       s[count], s.bad, s.streak = math.max(s[count] - 1, 0), math.max(s.bad - 1, 0), math.max(s.streak - 1, 0)

@@ -25,6 +25,7 @@ end
 local given_up = redis.call('ZRANGEBYSCORE', 'relay:deadlines', '-inf', int(NOW), 'LIMIT', 0, limit)
 for _, id in ipairs(given_up) do
   local t = redis.call('HMGET', task(id), 'state', 'attempt', 'node')
+  if t[1] then excuse(id) end
   if not t[1] then redis.call('ZREM', 'relay:deadlines', id)
   elseif t[1] == 'waiting' then
     fail_task(id, 'CAPACITY_EXHAUSTED', 'No node had room for the task before its deadline. Send it again later.', '503')

@@ -225,6 +225,18 @@ async def test_what_fails_everywhere_is_perhaps_the_requests_doing(network: Netw
     assert [await condition(network, node) for node in nodes] == ["good"] * 3
 
 
+async def test_who_asks_for_more_than_an_attempt_has_time_for_suspends_nobody(network: Network) -> None:
+    nodes = [await network.sign_in(number, slots=1) for number in (1, 2, 3)]
+    for _ in range(8):
+        task = await network.submit()
+        for number in (1, 2):
+            await took(network, f"{task}#{number}", timedelta(seconds=301))
+            assert (await network.end_lease(f"{task}#{number}")).lost == [f"{task}#{number}"]
+        await network.redis.zadd("relay:deadlines", {task: 0})
+        assert (await network.tasks.sweep()).given_up == [task]
+    assert sum([(await counts(network, node))[2] for node in nodes]) == 0
+
+
 async def test_a_node_that_blames_clients_whom_others_serve_is_noticed(network: Network) -> None:
     nodes = [await network.sign_in(number, slots=20) for number in (1, 2, 3)]
     liar = nodes[0]
