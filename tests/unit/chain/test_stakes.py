@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from coordinator.chain.errors import ChainUnavailable
 from coordinator.chain.stakes import StakeMirror
 from coordinator.lifecycle.stake import Stake
 from coordinator.store.stakes import Stakes
@@ -17,6 +21,7 @@ from tests.unit.store.network import node_address
 
 A, B, C, PROVIDER = (node_address(number) for number in range(1, 5))
 ENOUGH = Stake(PROVIDER, 100)
+DEPTH = 3
 
 
 @pytest.fixture
@@ -179,3 +184,64 @@ async def test_while_the_chain_is_down_the_copy_stands_still(book: Stakes, chain
     await StakeMirror(book, open_chain, pause, depth=1, first=0).run(stop)
     assert await book.all() == {A: Stake(PROVIDER, 0)}
     assert chain.closed
+
+
+class Following(RuleBasedStateMachine):
+    """Law: after three looks at a quiet chain, the store has what the chain has as of a block that is part of it and
+    confirmed, or was before the chain was set back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.redis = FakeAsyncRedis(server=FakeServer())
+        self.book, self.chain = Stakes(self.redis), FakeStakes()
+        self.mirror = mirror(self.book, self.chain, depth=DEPTH)
+
+    def teardown(self) -> None:
+        self.loop.run_until_complete(self.redis.aclose())
+        self.loop.close()
+
+    @rule(number=st.integers(1, 4), wei=st.integers(0, 200), unbonds_at=st.sampled_from((0, 5)))
+    def stake(self, number: int, wei: int, unbonds_at: int) -> None:
+        self.chain.stake(node_address(number), Stake(PROVIDER, wei, unbonds_at))
+
+    @rule(blocks=st.integers(1, 30))
+    def mine(self, blocks: int) -> None:
+        self.chain.mine(blocks)
+
+    @rule(data=st.data())
+    def reorganise(self, data: st.DataObject) -> None:
+        most = len(self.chain.blocks) - 1
+        if most:
+            self.chain.reorganise(data.draw(st.integers(1, min(most, 40))))
+
+    @rule(data=st.data())
+    def set_back(self, data: st.DataObject) -> None:
+        del self.chain.blocks[data.draw(st.integers(1, len(self.chain.blocks))) :]
+        self.chain.fork += 1
+
+    @rule()
+    def restart(self) -> None:
+        self.mirror = mirror(self.book, self.chain, depth=DEPTH)
+
+    @rule(down=st.booleans())
+    def look(self, down: bool) -> None:
+        self.chain.down = down
+        with suppress(ChainUnavailable):
+            self.loop.run_until_complete(self.mirror.look(self.chain))
+        self.chain.down = False
+
+    @rule()
+    def quiet(self) -> None:
+        for _ in range(3):
+            self.look(down=False)
+        confirmed = len(self.chain.blocks) - DEPTH
+        if confirmed >= 0:
+            seen = self.loop.run_until_complete(self.book.seen())
+            assert seen is not None
+            assert seen.block >= confirmed
+            assert seen.block_hash == self.chain.blocks[seen.block].hash
+            assert self.loop.run_until_complete(self.book.all()) == self.chain.blocks[seen.block].stakes
+
+
+TestFollowing = Following.TestCase
