@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from coordinator.lifecycle.policy import Policy
 from coordinator.protocol import session as wire
 from coordinator.protocol import signing
 from coordinator.store.acl import user_name
+from coordinator.store.scripts import Scripts
+from coordinator.store.standing import standing
 from tests.parts.coordinator import SmallNetwork
 
 _RUN_FOR = 6.0  # seconds under load
@@ -125,8 +129,47 @@ async def test_users_go_with_their_sessions_and_orphans_at_the_next_start(networ
     assert await network.users() == {"operator"}
 
 
+@pytest.mark.parametrize("down", ["api", "redis"])
+async def test_an_outage_of_ours_costs_a_node_neither_work_nor_record(tmp_path: Path, down: str) -> None:
+    settings = {"RELAY_LEASE_SECONDS": "3", "RELAY_HEARTBEAT_SECONDS": "0.5"}
+    async with SmallNetwork(tmp_path, **settings) as network:
+        address = network.identity().address
+        await network.start_node()
+        session = await _session(network, address)
+        network.backend.open.clear()
+        task = await network.submit()
+        await network.until(lambda: _runs(network, task), "the attempt")
+        lease = await network.redis.zscore("relay:leases", f"{task}#1") or 0
+        server = network.api if down == "api" else network.redis_server
+        server.kill()
+
+        async def over() -> bool:
+            return time.time() > lease / 1000 + 1  # the same clock as Redis's
+
+        await network.until(over, "the end of the lease")
+        await asyncio.to_thread(server.start)
+        seconds, _ = await network.redis.time()
+
+        async def beats() -> bool:
+            return int(await network.redis.hget(f"relay:node:{address}", "seen_ms") or 0) > 1000 * (seconds + 1)
+
+        await network.until(beats, "the node's next heartbeats")
+        network.backend.open.set()
+        ended = await network.ended(task)
+        assert ended["status"] == "completed"
+        assert await network.redis.hget(f"relay:task:{task}", "attempt") == b"1"
+        assert await _session(network, address) == session
+        seen = await standing(Scripts(network.redis, Policy()), address)
+        assert (seen.faults, seen.timeouts) == (0, 0)
+        assert seen.successes > 0
+
+
 async def _session(network: SmallNetwork, address: str) -> str:
     return (await network.redis.hget(f"relay:node:{address}", "session") or b"").decode()
+
+
+async def _runs(network: SmallNetwork, task: str) -> bool:
+    return await network.redis.hget(f"relay:task:{task}", "state") == b"running"
 
 
 async def _holds(network: SmallNetwork, address: str) -> int:
