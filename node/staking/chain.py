@@ -22,7 +22,9 @@ from node.staking.errors import Refused, StakingError
 _TIMEOUT_SECONDS = 20
 # Fifteen blocks of Ethereum; with fees of twice the base fee a transaction waits for one or two.
 _MINED_WITHIN_SECONDS = 180
-_ERRORS: list[Any] = [entry for entry in artifact("NodeRegistry").abi if entry["type"] == "error"]
+_ERRORS: list[Any] = [
+    entry for name in ("NodeRegistry", "TaskRegistry") for entry in artifact(name).abi if entry["type"] == "error"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
-"""`python -m node register | add-stake | unbond | withdraw | stake | consent`."""
+"""`python -m node register | add-stake | unbond | withdraw | stake | collect | consent`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from node.staking.settings import StakingSettings, load_staking_settings, needed
 if TYPE_CHECKING:  # web3 takes a second to import, which `python -m node --help` need not wait for
     from eth_account.signers.local import LocalAccount
 
+    from node.staking.chain import EvmNode
     from node.staking.place import Place
     from node.staking.registry import NodeRegistry
 
@@ -39,6 +41,7 @@ def add_to(commands: Any) -> None:
     _command(commands, "unbond", "begin to take the stake back: the node stops working", _unbond, pays=True)
     _command(commands, "withdraw", "take the stake back, once its delay is over", _withdraw, pays=True)
     _command(commands, "stake", "show what is staked for the node; status 0 when it suffices", _stake)
+    _command(commands, "collect", "pay out what the node has earned to its provider", _collect, pays=True)
     consent = commands.add_parser("consent", help="on the node's machine: let a provider's cold key register it")
     consent.add_argument("--provider", type=_address, required=True, metavar="ADDRESS", help="whose stake it will be")
     _registry(consent)
@@ -103,7 +106,10 @@ def _run(step: Step, asked: argparse.Namespace) -> int:
         from node.staking.place import find_place
 
         settings = load_staking_settings()
-        return await step(Desk(asked, settings, await find_place(settings, asked.registry, asked.chain_id)))
+        place = await find_place(settings, asked.registry, asked.chain_id)
+        if place.remark and hasattr(asked, "stake_wei"):  # what pays in
+            _say(place.remark)
+        return await step(Desk(asked, settings, place))
 
     try:
         return asyncio.run(work())
@@ -116,12 +122,19 @@ def _run(step: Step, asked: argparse.Namespace) -> int:
 
 
 async def _on_chain(desk: Desk, step: Callable[[NodeRegistry], Awaitable[Any]]) -> Any:
-    from node.staking.chain import EvmNode
     from node.staking.registry import NodeRegistry
+
+    async with _chain(desk) as chain:
+        return await step(await NodeRegistry.open(chain, desk.place.registry, desk.place.chain_id))
+
+
+@asynccontextmanager
+async def _chain(desk: Desk) -> AsyncIterator[EvmNode]:
+    from node.staking.chain import EvmNode
 
     chain = EvmNode(needed(desk.settings.rpc_url, "rpc_url", "an EVM JSON-RPC endpoint of the chain, that you trust"))
     try:
-        return await step(await NodeRegistry.open(chain, desk.place.registry, desk.place.chain_id))
+        yield chain
     finally:
         await chain.close()
 
@@ -130,8 +143,6 @@ async def _register(desk: Desk) -> int:
     from node.staking import steps
 
     account, node = desk.account(), desk.node()
-    if desk.place.remark:
-        _say(desk.place.remark)
 
     async def step(registry: NodeRegistry) -> None:
         consented = desk.asked.consent or _own_consent(desk, registry, account.address, node)
@@ -175,6 +186,18 @@ async def _withdraw(desk: Desk) -> int:
 
     account, node = desk.account(), desk.node()
     await _on_chain(desk, lambda registry: steps.withdraw(registry, account, node, _say))
+    return 0
+
+
+async def _collect(desk: Desk) -> int:
+    """`--registry` is the TaskRegistry here: it holds what nodes earn."""
+    from node.staking import steps
+    from node.staking.registry import TaskRegistry
+
+    account, node, place = desk.account(), desk.node(), desk.place
+    async with _chain(desk) as chain:
+        registry = await TaskRegistry.open(chain, place.task_registry or place.registry, place.chain_id)
+        await steps.collect(registry, account, node, _say)
     return 0
 
 

@@ -24,13 +24,14 @@ _FORGED = (
 class Place:
     """`chain_id` None: whatever chain the endpoint is of. `stake_wei`: what the coordinator asks for; 0 where nothing.
 
-    `remark`: what a provider should know before paying.
+    `remark`: what a provider should know before paying. `task_registry`: where the coordinator's tasks are paid.
     """
 
     registry: str
     chain_id: int | None
     stake_wei: int = 0
     remark: str = ""
+    task_registry: str | None = None
 
 
 async def find_place(settings: StakingSettings, registry: str | None, chain_id: int | None) -> Place:
@@ -71,4 +72,4 @@ def place_of(network: Network, chain_id: int | None) -> Place:
         )
     asked = network.admission in (Admission.STAKE, Admission.LIST_OR_STAKE)
     remark = "" if asked else "This coordinator asks for no stake."
-    return Place(network.node_registry, network.chain_id, network.stake_wei or 0, remark)
+    return Place(network.node_registry, network.chain_id, network.stake_wei or 0, remark, network.task_registry)

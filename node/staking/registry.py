@@ -44,22 +44,7 @@ class NodeRegistry:
     @classmethod
     async def open(cls, chain: EvmNode, address: str, chain_id: int | None) -> NodeRegistry:
         """`chain_id`: the one that it must be; None takes the endpoint's."""
-        found = await chain.chain_id()
-        if chain_id not in (None, found):
-            raise StakingError(
-                f"NODE_RPC_URL is an endpoint of chain {found}, and the registry is on chain {chain_id}: change it."
-            )
-        code = await chain.code(address)
-        if not code:
-            raise StakingError(
-                f"There is no contract at {address} on chain {found}: correct --registry or NODE_RPC_URL."
-            )
-        if not is_ours(code):
-            raise StakingError(
-                f"The contract at {address} is not the NodeRegistry of this version: don't pay into it. "
-                "Correct --registry, or use the version of this software that its operator uses."
-            )
-        return cls(chain, found, address)
+        return cls(chain, await known_contract(chain, "NodeRegistry", address, chain_id), address)
 
     async def terms(self) -> Terms:
         return Terms(await self._read("minStake"), await self._read("unbondingDelay"), await self._read("treasury"))
@@ -94,9 +79,50 @@ class NodeRegistry:
         return await self._chain.transact(account, self.address, data, wei)
 
 
-def is_ours(code: bytes) -> bool:
-    """Byte for byte, but for what the constructor writes into it: least stake, delay, treasury, domain."""
-    ours = artifact("NodeRegistry")
+class TaskRegistry:
+    """What nodes have earned."""
+
+    def __init__(self, chain: EvmNode, address: str) -> None:
+        self._chain, self.address = chain, to_checksum_address(address)
+        self._contract: Any = chain.w3.eth.contract(address=self.address, abi=artifact("TaskRegistry").abi)
+
+    @classmethod
+    async def open(cls, chain: EvmNode, address: str, chain_id: int | None) -> TaskRegistry:
+        await known_contract(chain, "TaskRegistry", address, chain_id)
+        return cls(chain, address)
+
+    async def credit_of(self, node: str) -> int:
+        with self._chain.reaching():
+            return int(await self._contract.functions.creditOf(node).call())
+
+    async def pay_out(self, account: LocalAccount, node: str) -> Mined:
+        """To the node's provider, whoever asks for it and pays the fees."""
+        return await self._chain.transact(
+            account, self.address, self._contract.encode_abi("withdrawCredit", args=[node])
+        )
+
+
+async def known_contract(chain: EvmNode, name: str, address: str, chain_id: int | None) -> int:
+    """The chain's id. Raises StakingError unless it is the chain asked for, with the contract that we know there."""
+    found = await chain.chain_id()
+    if chain_id not in (None, found):
+        raise StakingError(
+            f"NODE_RPC_URL is an endpoint of chain {found}, and the registry is on chain {chain_id}: change it."
+        )
+    code = await chain.code(address)
+    if not code:
+        raise StakingError(f"There is no contract at {address} on chain {found}: correct --registry or NODE_RPC_URL.")
+    if not is_ours(code, name):
+        raise StakingError(
+            f"The contract at {address} is not the {name} of this version: don't pay into it. "
+            "Correct --registry, or use the version of this software that its operator uses."
+        )
+    return found
+
+
+def is_ours(code: bytes, name: str) -> bool:
+    """Byte for byte, but for what the constructor writes into it, such as least stake, delay, treasury and domain."""
+    ours = artifact(name)
     expected, found = bytearray.fromhex(ours.deployed_bytecode.removeprefix("0x")), bytearray(code)
     if len(expected) != len(found):
         return False

@@ -13,7 +13,7 @@ from coordinator.protocol.signing import sign_digest
 from node.identity import Identity
 from node.staking.chain import Mined
 from node.staking.errors import Refused, StakingError
-from node.staking.registry import Held, NodeRegistry, Terms
+from node.staking.registry import Held, NodeRegistry, TaskRegistry, Terms
 from node.staking.words import moment
 
 Tell = Callable[[str], None]
@@ -68,6 +68,11 @@ async def unbond(registry: NodeRegistry, account: LocalAccount, node: str, tell:
 async def withdraw(registry: NodeRegistry, account: LocalAccount, node: str, tell: Tell) -> None:
     wei = (await registry.held(node)).wei
     _done(tell, f"withdrew {coins(wei)} to {account.address}", await registry.withdraw(account, node))
+
+
+async def collect(registry: TaskRegistry, account: LocalAccount, node: str, tell: Tell) -> None:
+    wei = await registry.credit_of(node)
+    _done(tell, f"paid {coins(wei)} that {node} has earned to its provider", await registry.pay_out(account, node))
 
 
 async def show(registry: NodeRegistry, node: str, least_wei: int, tell: Tell) -> bool:

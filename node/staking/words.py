@@ -68,5 +68,6 @@ _WORDS: dict[str, tuple[int, Callable[..., Any]]] = {
     "AlreadyUnbonding": (2, _unbonding),
     "StillBonded": (2, _bonded),
     "BadNodeSignature": (0, _no_consent),
+    "NothingToWithdraw": (1, lambda node: f"Node {node} has earned nothing that was not paid out: nothing to collect."),
     "NoStake": (1, lambda node: f"There is nothing staked for node {node}: nothing to take back."),
 }

@@ -89,3 +89,23 @@ def test_a_stranger_joins_and_leaves(
         f"a stranger's node: registered to signed in {joined:.1f} s, "
         f"unbonding to let go {time.monotonic() - started:.1f} s"
     )
+
+
+def test_what_nodes_earn_goes_to_their_provider(network: RunningNetwork) -> None:
+    """Of the two nodes that scripts/up stakes for, at least the one that ran its sample task has earned something."""
+    key_file = network.state / "keys/provider.key"
+    said = [_collect(network, key_file, node_key) for node_key in sorted(network.state.glob("nodes/*/node.key"))]
+    assert any(done.returncode == 0 and "to its provider: block" in done.stdout for done in said), said
+    assert all(done.returncode == 0 or "has earned nothing" in done.stderr for done in said), said
+
+
+def _collect(network: RunningNetwork, key_file: Path, node_key: Path) -> subprocess.CompletedProcess[str]:
+    settings = {
+        "NODE_COORDINATOR_URL": network.up["base_url"],
+        "NODE_RPC_URL": network.up["rpc_url"],
+        "NODE_KEY_FILE": str(node_key),
+    }
+    command = [sys.executable, "-m", "node", "collect", "--provider-key", str(key_file)]
+    return subprocess.run(
+        command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, timeout=60, check=False
+    )

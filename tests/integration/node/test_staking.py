@@ -287,6 +287,8 @@ async def test_every_refusal_says_what_to_do(
     small = await other.fails("register --provider-key FILE --stake-wei 7")
     assert "7 wei is less than the registry's least stake of 0.01 ETH: pass --stake-wei 10000000000000000" in small
     assert "is not unbonding: run python -m node unbond first" in await one.fails("withdraw --provider-key FILE")
+    assert "has earned nothing" in await one.fails("collect --provider-key FILE")
+    assert "is the key of" in await one.fails(f"register --provider-key FILE --node {other.node}")
     assert "nothing is staked for node" in (await other.fails("add-stake --provider-key FILE")).lower()
     poor = await other.fails(f"register --provider-key FILE --stake-wei {10**30}")
     assert re.search(rf"{other.address} has 10000 ETH, and this takes up to 1000000000000 ETH.*send it", poor)

@@ -82,9 +82,9 @@ def network(**changed: object) -> Network:
 
 
 def test_the_coordinator_says_where_and_how_much() -> None:
-    assert place_of(network(), None) == Place(REGISTRY, 5, 7)
+    assert place_of(network(), None) == Place(REGISTRY, 5, 7, task_registry=A)
     assert place_of(network(stake_wei=None, admission=Admission.OPEN), 5) == Place(
-        REGISTRY, 5, 0, "This coordinator asks for no stake."
+        REGISTRY, 5, 0, "This coordinator asks for no stake.", A
     )
     with pytest.raises(StakingError, match="chain writer has not started"):
         place_of(network(node_registry=None), None)
@@ -98,10 +98,10 @@ def test_only_our_contract_is_believed() -> None:
     code = bytearray.fromhex(ours.deployed_bytecode[2:])
     start, length = ours.immutable_references[0]
     code[start : start + length] = b"\x07" * length
-    assert is_ours(bytes(code))
-    assert not is_ours(bytes(code) + b"\0")
+    assert is_ours(bytes(code), "NodeRegistry")
+    assert not is_ours(bytes(code) + b"\0", "NodeRegistry")
     code[start - 1] ^= 1
-    assert not is_ours(bytes(code))
+    assert not is_ours(bytes(code), "NodeRegistry")
 
 
 @pytest.mark.parametrize(
