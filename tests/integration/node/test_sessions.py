@@ -18,7 +18,7 @@ from coordinator.store.scripts import Scripts
 from coordinator.store.standing import standing
 from tests.parts.coordinator import SmallNetwork
 
-_RUN_FOR = 6.0  # seconds under load
+_RUN_FOR = 4.0  # seconds under load
 
 
 @pytest.fixture
