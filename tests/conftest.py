@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from hypothesis import HealthCheck, settings
 
+from tests.fakes.lua import compile_once
 from tests.parts.missing import IN_CI
 
 pytest_plugins = ["tests.parts.servers", "tests.parts.network"]
@@ -16,3 +17,5 @@ settings.register_profile(
     "ci", max_examples=200, deadline=None, derandomize=False, print_blob=True, suppress_health_check=_SLOW_IS_FINE
 )
 settings.load_profile("ci" if IN_CI else "local")
+
+compile_once()

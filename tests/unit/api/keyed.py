@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from coordinator.api.app import create_app
 from coordinator.api.credentials import Network, Origins
+from coordinator.api.front_door import FrontDoor
 from coordinator.api.webhooks import Webhooks
 from coordinator.catalogue import parse
 from coordinator.lifecycle.keys import NewKey, Restrictions
@@ -27,7 +28,7 @@ from coordinator.webhooks.submitting import Targets
 from tests.fakes.relay import FakeClaims, FakeRelay, FakeUpstreams
 from tests.fakes.upstream import ANSWER
 from tests.fakes.webhooks import FakeNames
-from tests.unit.api.conftest import CATALOGUE, CHAT, asking, catalogue
+from tests.unit.api.conftest import CATALOGUE, CHAT, Stand, asking, catalogue
 
 KEYS = "/v2/customer/keys"
 SUPER = NewKey("the boss", "acme", "pro", superkey=True)
@@ -66,20 +67,36 @@ async def keyed(
     tiers: Tables | None = None, trusted: tuple[Network, ...] = (), peer: str = "192.0.2.1"
 ) -> AsyncIterator[Keyed]:
     redis = FakeAsyncRedis(server=FakeServer())
-    offered = replace(catalogue(), tiers=parse_tiers(tiers or {}))
+    known = parse_tiers(tiers or {})
     ring, relay, upstreams = KeyRing(redis), FakeRelay(at_once=ANSWER), FakeUpstreams()
-    scripts = Scripts(redis, Policy())
-    webhooks = Webhooks(Targets(FakeNames(), allow_private=False), WebhookStore(scripts, Signals(redis), new_secret))
-    app = create_app(
-        relay, KeyBook(redis, offered.tiers), FakeClaims(), offered, upstreams,
-        version="1", commit="c", ring=ring, origins=Origins(trusted), webhooks=webhooks,
-    )  # fmt: skip
+    deliveries = WebhookStore(Scripts(redis, Policy()), Signals(redis), new_secret)
+    app, stands = standing(known, trusted)
+    behind = (relay, KeyBook(redis, known), FakeClaims(), upstreams, ring, deliveries)
+    for stand, now in zip(stands, behind, strict=True):
+        stand.now = now
     superkey, _ = await ring.create(SUPER)
     ordinary, _ = await ring.create(NewKey("a service", "acme", "basic"))
     transport = httpx.ASGITransport(app, client=(peer, 1234))
     async with httpx.AsyncClient(transport=transport, base_url="http://relay") as client:
         yield Keyed(redis, ring, client, relay, upstreams, superkey, ordinary)
     await redis.aclose()
+
+
+_STANDING: dict[str, tuple[FrontDoor, tuple[Stand, ...]]] = {}
+
+
+def standing(tiers: Any, trusted: tuple[Network, ...]) -> tuple[FrontDoor, tuple[Stand, ...]]:
+    """An app of these tiers, built once; behind it stand relay, keys, claims, upstreams, ring, deliveries."""
+    asked = repr((tiers, trusted))
+    if asked not in _STANDING:
+        stands = tuple(Stand() for _ in range(6))
+        relay, keys, claims, upstreams, ring, deliveries = stands
+        app = create_app(
+            relay, keys, claims, replace(catalogue(), tiers=tiers), upstreams, version="1", commit="c", ring=ring,
+            origins=Origins(trusted), webhooks=Webhooks(Targets(FakeNames(), allow_private=False), deliveries),
+        )  # fmt: skip
+        _STANDING[asked] = app, stands
+    return _STANDING[asked]
 
 
 def parse_tiers(tiers: Tables) -> Any:

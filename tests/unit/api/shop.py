@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import httpx
@@ -25,7 +26,7 @@ from coordinator.store.signals import Signals
 from coordinator.store.space import SpaceReader
 from coordinator.store.tasks import TaskStore
 from tests.fakes.relay import FakeClaims, FakeUpstreams
-from tests.unit.api.conftest import CHAT, asking
+from tests.unit.api.conftest import CHAT, Stand, asking
 
 USAGE, CREDITS = "/v2/customer/usage", "/v2/customer/credits"
 MODEL = "relay/both"
@@ -79,16 +80,27 @@ class Shop:
         await self.redis.aclose()
 
 
+@cache
+def standing(*, enabled: bool) -> tuple[FrontDoor, Catalogue, tuple[Stand, ...]]:
+    """Built once; behind it stand relay, keys, claims, upstreams, ring, purse."""
+    catalogue, stands = offered(enabled=enabled), tuple(Stand() for _ in range(6))
+    relay, keys, claims, upstreams, ring, purse = stands
+    app = create_app(
+        relay, keys, claims, catalogue, upstreams, version="1", commit="c", ring=ring, purse=purse
+    )  # fmt: skip
+    return app, catalogue, stands
+
+
 async def opened(*, enabled: bool) -> Shop:
     redis = FakeAsyncRedis(server=FakeServer())
-    policy, catalogue, upstreams = Policy(), offered(enabled=enabled), FakeUpstreams()
+    policy, upstreams = Policy(), FakeUpstreams()
     scripts, signals, ring = Scripts(redis, policy), Signals(redis), KeyRing(redis)
     relay = Relay(TaskStore(redis, scripts, policy), signals, NodeStore(redis, scripts), SpaceReader(redis), [])
     purse = Purse(redis, scripts)
-    app = create_app(
-        relay, KeyBook(redis, catalogue.tiers), FakeClaims(), catalogue, upstreams,
-        version="1", commit="c", ring=ring, purse=purse,
-    )  # fmt: skip
+    app, catalogue, stands = standing(enabled=enabled)
+    behind = (relay, KeyBook(redis, catalogue.tiers), FakeClaims(), upstreams, ring, purse)
+    for stand, now in zip(stands, behind, strict=True):
+        stand.now = now
     boss, _ = await ring.create(NewKey("the boss", "acme", "pro", superkey=True))
     key, row = await ring.create(NewKey("a service", "acme", "pro"))
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://relay")
