@@ -55,6 +55,16 @@ class NodeRegistry:
     def slash(self, node: str, amount: int, reason: bytes) -> str:
         return str(self._contract.encode_abi("slash", args=[node, amount, reason]))
 
+    async def appoint(self, slasher: str) -> str:
+        """Calldata that lets the account slash; for the registry's admin to send."""
+        return str(self._contract.encode_abi("grantRole", args=[await self._call("SLASHER_ROLE"), slasher]))
+
+    async def is_slasher(self, account: str) -> bool:
+        return bool(await self._call("hasRole", await self._call("SLASHER_ROLE"), account))
+
+    async def is_admin(self, account: str) -> bool:
+        return bool(await self._call("hasRole", await self._call("DEFAULT_ADMIN_ROLE"), account))
+
     async def provider_of(self, node: str) -> str:
         return str(await self._call("providerOf", node))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,16 +12,19 @@ from eth_account import Account
 from eth_keys.datatypes import PrivateKey
 from redis.asyncio import Redis
 
+from coordinator import stake_commands
 from coordinator.chain.deploy import Deployer
 from coordinator.chain.errors import ChainRejected
 from coordinator.chain.evm_stakes import EvmStakes
 from coordinator.chain.fees import FeePolicy
 from coordinator.chain.node_registry import NodeRegistry
+from coordinator.chain.slash import slash
 from coordinator.chain.stakes import StakeMirror
 from coordinator.chain.writer import sleep_unless
 from coordinator.lifecycle.stake import Stake
 from coordinator.protocol.consent import consent_digest
 from coordinator.protocol.signing import sign_digest
+from coordinator.settings import Settings, SettingsWrong
 from coordinator.store.stakes import Stakes
 from tests.integration.chain.network import AnvilNetwork
 
@@ -33,7 +38,8 @@ class Provider:
         key, self.address = network.anvil.funded_account()
         self.network = network
         self.registry = NodeRegistry(network.w3, network.deployment.node_registry)
-        self._deployer = Deployer(network.w3, Account.from_key(key), FeePolicy())
+        self.account = Account.from_key(key)
+        self._deployer = Deployer(network.w3, self.account, FeePolicy())
 
     async def send(self, data: str, wei: int = 0) -> None:
         await self._deployer.transact({"to": self.registry.address, "data": data, "value": wei})
@@ -97,6 +103,52 @@ async def test_a_stake_from_its_registration_to_its_withdrawal(
     assert await staked(one) == Stake(provider.address, 0)
     assert await staked(other) == Stake(provider.address, 3 * LEAST)
     assert await mirror_of_all(chain) == await book.all()
+
+
+async def test_what_is_slashed_is_gone(
+    network: AnvilNetwork, provider: Provider, chain: EvmStakes, redis: Redis
+) -> None:
+    book = Stakes(redis)
+    follower = mirror(book, chain)
+    node = await provider.register(key(1), 3 * LEAST)
+    await follower.look(chain)
+    registry = provider.registry.address
+    with pytest.raises(ChainRejected, match="may neither slash"):
+        await slash(network.w3, provider.account, registry, node, LEAST, "GARBAGE")
+    for left in (2 * LEAST + LEAST // 2, 2 * LEAST):
+        assert await slash(network.w3, network.account, registry, node, LEAST // 2, "GARBAGE") == left
+    await follower.look(chain)
+    assert (await book.look_up(node))[1] == Stake(provider.address, 2 * LEAST)
+    with pytest.raises(ChainRejected, match="is less than"):
+        await slash(network.w3, network.account, registry, node, 3 * LEAST, "GARBAGE")
+
+
+async def test_the_operators_command(
+    network: AnvilNetwork, provider: Provider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = await provider.register(key(1), 3 * LEAST)
+    parser = argparse.ArgumentParser()
+    stake_commands.add_to(parser.add_subparsers())
+    settings = Settings(
+        redis_url="redis://nowhere", catalogue="none", rpc_url=network.anvil.url,
+        node_registry=provider.registry.address, chain_key_file=network.key_file,
+    )  # type: ignore[arg-type]  # fmt: skip
+
+    async def slashes(*words: str) -> None:
+        asked = parser.parse_args(["slash", node, *words])
+        await asyncio.to_thread(asked.run, settings, asked)
+
+    await slashes("--wei", str(LEAST), "--reason", "GARBAGE")
+    assert capsys.readouterr().out.splitlines()[-1] == f"0.02 ETH left of the stake of {node}"
+    with pytest.raises(SettingsWrong, match="is less than"):
+        await slashes("--wei", str(10 * LEAST), "--reason", "GARBAGE")
+    for wrong in (
+        ("--wei", "0", "--reason", "X"),
+        ("--wei", "1", "--reason", "é"),
+        ("--wei", "1", "--reason", "x" * 33),
+    ):
+        with pytest.raises(SystemExit):
+            await slashes(*wrong)
 
 
 async def mirror_of_all(chain: EvmStakes) -> dict[str, Stake]:
