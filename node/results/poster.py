@@ -33,15 +33,15 @@ _UNREADABLE = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_L
 
 
 class _Unsettled:
-    """A Report on its way. `saved` is set while a file of it may exist."""
+    """A Report on its way. `saved` is set while a file of it may exist, `over` once it is settled or dropped."""
 
-    __slots__ = ("attempt", "body", "dropped", "saved", "saving", "task")
+    __slots__ = ("attempt", "body", "over", "saved", "saving", "task")
 
     def __init__(self, attempt: AttemptId, body: bytes, *, saved: bool) -> None:
         self.attempt = attempt
         self.body = body
         self.saved = saved
-        self.dropped = False
+        self.over = False
         self.saving: asyncio.Task[None] | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -80,8 +80,9 @@ class Poster:
     def drop(self, attempt: AttemptId) -> None:
         """The attempt is another node's by now, or nobody's."""
         held = self._unsettled.get(attempt)
-        if held is not None and held.task is not None:
-            held.dropped = True
+        # once: heartbeats name it until it is gone, and a second cancellation would catch the removal of its file
+        if held is not None and held.task is not None and not held.over:
+            held.over = True
             held.task.cancel()
 
     async def settle(self, limit: timedelta) -> None:
@@ -101,18 +102,19 @@ class Poster:
 
     async def _deliver(self, held: _Unsettled) -> None:
         slow = asyncio.get_running_loop().call_later(self._save_after.total_seconds(), self._save_soon, held)
-        settled = False
         try:
             await self._post_until_settled(held)
-            settled = True
+            held.over = True
         finally:
             slow.cancel()
-            # Cancelled without being dropped means that the process ends: the file stays for the next one.
-            if held.saved and (settled or held.dropped):
-                await self._forget(held)
-            del self._unsettled[held.attempt]
-            if not self._unsettled:
-                self._empty.set()
+            try:
+                # Cancelled without being dropped means that the process ends: the file stays for the next one.
+                if held.saved and held.over:
+                    await self._forget(held)
+            finally:
+                del self._unsettled[held.attempt]
+                if not self._unsettled:
+                    self._empty.set()
 
     async def _post_until_settled(self, held: _Unsettled) -> None:
         pause = _FIRST_PAUSE_SECONDS

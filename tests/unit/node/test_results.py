@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from eth_keys.datatypes import PrivateKey
 
 from coordinator.protocol import signing
 from coordinator.protocol.hashing import receipt_digest, salted_hash, unhex
+from coordinator.protocol.ids import AttemptId
 from coordinator.protocol.report import Failure, FailureCode, Refusal, Report, ReportReply
 from coordinator.protocol.session import REPORT_PATH, BrokerCredential, SessionGrant
 from node.identity import Identity
@@ -26,6 +28,19 @@ from tests.fakes.coordinator_http import CHAIN_ID, TASK_REGISTRY, CoordinatorHtt
 
 IDENTITY = Identity.of(PrivateKey(b"\x11" * 32))
 SOON = timedelta(seconds=10)
+
+
+class SlowOutbox(Outbox):
+    """Removes a file when `go` is set; `removing` once it waits for it."""
+
+    def __init__(self, state: Path, address: str) -> None:
+        super().__init__(state, address)
+        self.go, self.removing = threading.Event(), False
+
+    def remove(self, attempt: AttemptId) -> None:
+        self.removing = True
+        self.go.wait(10)
+        super().remove(attempt)
 
 
 @pytest.fixture
@@ -98,6 +113,24 @@ async def test_anything_but_200_means_again(
     await poster.settle(SOON)
     assert len(coordinator.reports) == 1
     await until(lambda: not files(tmp_path))
+
+
+async def test_dropped_again_while_its_file_is_removed_it_is_gone_all_the_same(
+    coordinator: CoordinatorHttp, line: SignedLine, tmp_path: Path
+) -> None:
+    """Every heartbeat names an attempt that is not ours until we stop listing it."""
+    await coordinator.stop()
+    kept = SlowOutbox(tmp_path / "state", IDENTITY.address)
+    poster = Poster(line, kept)
+    given = report()
+    poster.submit(given)
+    await until(lambda: len(files(tmp_path)) == 1)
+    poster.drop(attempt := poster.unsettled()[0])
+    await until(lambda: kept.removing)
+    poster.drop(attempt)
+    kept.go.set()
+    await until(lambda: not poster.unsettled() and not files(tmp_path))
+    await poster.settle(SOON)
 
 
 async def test_what_the_coordinator_refuses_is_dropped(
