@@ -9,8 +9,12 @@ import json
 import signal
 import sys
 
+import structlog
+
 from coordinator import ban_commands, key_commands, log, money_commands, node_commands, stake_commands
 from coordinator.settings import Settings, SettingsWrong, load
+
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 
 def main() -> int:
@@ -54,6 +58,10 @@ def _api(settings: Settings, arguments: argparse.Namespace) -> int:
         app = build_api(settings)
     except CatalogueError as error:
         raise SettingsWrong(str(error)) from None
+    if not settings.public_url and settings.host not in _THIS_MACHINE:
+        structlog.get_logger(__name__).warning(
+            "nodes_elsewhere_are_refused", remedy="set RELAY_PUBLIC_URL to the https:// address at which they call"
+        )
     # what is there now stays for good, and a request makes few cycles: looking for them cost 110 µs of CPU a request
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

@@ -124,6 +124,7 @@ class SessionRequest(BaseModel):
     """Signs in, and takes over from any earlier session of the same key.
 
     `previous`: the session that this process had; then it only renews it, and its broker user outlives the change.
+    Refused as SESSION_SUPERSEDED when another process's session lives by then.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -23,7 +23,7 @@ end
 
 if renews and previous == n[1] then
   if n[3] then user_goes(node, n[3], NOW + LAST_POP) end
-  redis.call('HSET', key, 'previous', n[1], 'previous_until_ms', n[2])
+  redis.call('HSET', key, 'previous', n[1], 'previous_until_ms', n[2] or '0')
 elseif renews then
   cut_off(n[1])  -- its grant never arrived
 else

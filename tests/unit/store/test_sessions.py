@@ -75,6 +75,17 @@ async def test_a_renewal_before_the_first_heartbeat_of_the_last_one(network: Net
     assert await network.redis.hget(f"relay:node:{node}", "previous") is None
 
 
+async def test_a_session_of_an_older_version_is_over_and_can_be_renewed(network: Network) -> None:
+    node = await network.sign_in(1)
+    first = network.sessions[node]
+    await network.redis.hdel(f"relay:node:{node}", "until_ms")
+    with pytest.raises(SessionEnded) as ended:
+        await network.beat(node)
+    assert not ended.value.superseded
+    await network.open_session(node, previous=first)
+    await network.beat(node)
+
+
 async def test_a_draining_node_that_renews_goes_on_draining(network: Network) -> None:
     node = await network.sign_in(1)
     await network.beat(node, draining=True)
