@@ -10,5 +10,6 @@ load.py ledger.py     the clients, and what each of them saw
 injector.py watch.py  the strikes, and how long attempts take to run elsewhere
 audit.py leftovers.py every task as clients, store and chain show it; what stayed behind in the store
 verdict.py            what of it is wrong
-measures.py report.py storm.py   the numbers, the report, the whole of it
+measures.py report.py  the numbers, the report
+storm.py ending.py    the whole of it
 """

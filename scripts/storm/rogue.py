@@ -27,6 +27,7 @@ from coordinator.protocol.envelope import RUN_ATTEMPT, Envelope
 from coordinator.protocol.hashing import receipt_digest, salted_hash, unhex
 from coordinator.protocol.report import Receipt, Report
 from scripts.storm.answers import answer_for
+from scripts.storm.ending import end
 from scripts.storm.ledger import code_of
 from scripts.storm.shapes import MODEL, completion
 
@@ -65,6 +66,7 @@ class Rogue:
         # what the last heartbeat's reply says is still ours, though we didn't list it; and how many there were
         self.expected: frozenset[str] = frozenset()
         self.beats = 0
+        self._running: set[asyncio.Task[None]] = set()
 
     # what a subclass changes
 
@@ -90,12 +92,9 @@ class Rogue:
 
     async def run(self, seconds: float) -> None:
         """Never raises for the relay's sake: that it is down is what storms are for."""
-        try:
-            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-                for work in (self._beat(), self._take(group), self.meanwhile()):
-                    group.create_task(work)
-        except TimeoutError:
-            pass
+        self._running = {asyncio.create_task(work) for work in (self._beat(), self._take(), self.meanwhile())}
+        await asyncio.sleep(seconds)
+        await end(self._running)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await self.over()
@@ -191,7 +190,7 @@ class Rogue:
         """Or was told that our signature is none: sign in anew."""
         self.grant = None
 
-    async def _take(self, group: asyncio.TaskGroup) -> None:
+    async def _take(self) -> None:
         while True:
             if self.grant is None:
                 await asyncio.sleep(PAUSE)
@@ -199,17 +198,18 @@ class Rogue:
             broker = self.grant.broker
             with contextlib.suppress(RedisError, OSError):
                 async with Redis.from_url(broker.url, socket_timeout=5, protocol=2) as queue:
-                    await self._consume(queue, f"{broker.key_prefix}{broker.queue}", self.grant, group)
+                    await self._consume(queue, f"{broker.key_prefix}{broker.queue}", self.grant)
             await asyncio.sleep(PAUSE)
 
-    async def _consume(self, queue: Redis, name: str, grant: wire.SessionGrant, group: asyncio.TaskGroup) -> None:
+    async def _consume(self, queue: Redis, name: str, grant: wire.SessionGrant) -> None:
         while self.grant is grant:
             popped = await queue.brpop([name], timeout=1)
             if popped is None:
                 continue
             message = json.loads(popped[1])
             if message["headers"]["task"] == RUN_ATTEMPT:
-                group.create_task(self._hold(Envelope.model_validate(json.loads(message["body"])[0][0])))
+                envelope = Envelope.model_validate(json.loads(message["body"])[0][0])
+                self._running.add(asyncio.create_task(self._hold(envelope)))
 
     async def _hold(self, envelope: Envelope) -> None:
         self.deeds.taken += 1

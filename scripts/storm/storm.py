@@ -9,6 +9,7 @@ from typing import Any
 
 from scripts.storm.audit import Audit
 from scripts.storm.clock import Clock
+from scripts.storm.ending import end
 from scripts.storm.ground import SETTINGS, Ground, ground, standing
 from scripts.storm.injector import Injector
 from scripts.storm.ledger import Ledger
@@ -63,10 +64,7 @@ async def _rage(options: Options, strikes: tuple[Strike, ...], made: Ground, tel
 async def _settle(clients: asyncio.Task[None]) -> None:
     """Until every client has its answer; whoever has none by then shows in the audit."""
     await asyncio.wait({clients}, timeout=SETTLING_SECONDS)
-    clients.cancel()
-    await asyncio.wait({clients})
-    if not clients.cancelled():
-        clients.result()
+    await end({clients})
 
 
 async def _standing(options: Options, made: Ground, number: int) -> dict[str, Any]:

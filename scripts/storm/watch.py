@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from scripts.storm.clock import Clock
+from scripts.storm.ending import end
 
 LOOK_EVERY = 0.1  # seconds
 _ENDED = ("completed", "failed")
@@ -49,9 +50,7 @@ class Watch:
             task.add_done_callback(self._watching.discard)
 
     async def close(self) -> None:
-        for task in list(self._watching):
-            task.cancel()
-        await asyncio.gather(*self._watching, return_exceptions=True)
+        await end(set(self._watching))
 
     async def _follow(self, fault: str, node: int, at: float, attempt: str, struck_ms: int) -> None:
         task_id, _, number = attempt.rpartition("#")
