@@ -121,7 +121,7 @@ class ForeignReport(Rogue):
         rng = random.Random(self.address)
         while True:
             await asyncio.sleep(PAUSE)
-            known = self.setting.accepted()[-20:]
+            known = self.setting.accepted()[-60:]  # the newest may have no node yet
             if known and self.grant is not None:
                 await self._steal(rng.choice(known))
 
