@@ -204,6 +204,42 @@ async def test_sessions_end_with_a_reason(client: Client) -> None:
     assert code(await client.post(session.HEARTBEAT_PATH, new)) == (409, "SESSION_ENDED")
 
 
+async def test_a_banned_node_is_told_why_wherever_it_asks(client: Client) -> None:
+    grant = await client.sign_in()
+    await client.network.nodes.ban(address(KEY), "it lied")
+    beat = session.Heartbeat(session=grant.session)
+    assert code(await client.post(session.HEARTBEAT_PATH, beat)) == (409, "SESSION_ENDED")
+    asked = await client.http.post(session.CHALLENGE_PATH, json={"node": address(KEY)})
+    challenge = session.Challenge.model_validate_json(asked.content).challenge
+    request = session.SessionRequest(node=address(KEY), challenge=challenge, models=(MODEL,), slots=4)
+    refused = await client.post(session.SESSION_PATH, request)
+    assert code(refused) == (401, "BANNED")
+    assert "it lied" in refused.text
+    standing = session.Standing.model_validate_json(
+        (await client.post(session.STANDING_PATH, session.StandingRequest())).content
+    )
+    assert not standing.admitted
+    assert "it lied" in (standing.remedy or "")
+
+
+async def test_a_session_is_renewed_by_whoever_has_it_and_by_nobody_else(client: Client) -> None:
+    async def renew(previous: str) -> httpx.Response:
+        asked = await client.http.post(session.CHALLENGE_PATH, json={"node": address(KEY)})
+        challenge = session.Challenge.model_validate_json(asked.content).challenge
+        request = session.SessionRequest(
+            node=address(KEY), challenge=challenge, models=(MODEL,), slots=4, previous=previous
+        )
+        return await client.post(session.SESSION_PATH, request)
+
+    first = await client.sign_in()
+    assert first.expires_ms == 3_600_000
+    reply = await renew(first.session)
+    second = session.SessionGrant.model_validate_json(reply.content)
+    for grant in (first, second):  # until the new one's first heartbeat either is good
+        assert (await client.post(session.HEARTBEAT_PATH, session.Heartbeat(session=grant.session))).status_code == 200
+    assert code(await renew(first.session)) == (409, "SESSION_SUPERSEDED")
+
+
 @pytest.mark.parametrize(
     "change",
     [
