@@ -13,6 +13,7 @@
 
 local STANDING_TTL = math.floor(POLICY.standing_ttl / 1000)
 local PRIOR = 4     -- as many successes is a node credited with that nobody knows
+local RECENT = 0.95 -- of the breaker's counts is left with each outcome: the last twenty are what matters, however much went well before
 local WINDOW = 9    -- a measurement is a tenth of a node's mean, a fiftieth of a model's
 local MODEL_WINDOW = 49
 local STEP = math.log(1.25)  -- nodes closer than this are as good as each other, and take turns
@@ -25,7 +26,7 @@ local function fade(at) return 0.5 ^ (math.max(NOW - (at or NOW), 0) / POLICY.ha
 
 -- Numbers in JSON, which Redis reads and writes in C: a third of what as many fields of a hash cost. Both tables are written out, since
 -- filling them in a loop costs five times as much.
--- A record is as of counted_ms. Decaying: successes faults timeouts, and good bad, which start again with a suspension. streak: bad ones in
+-- A record is as of counted_ms. Decaying: successes faults timeouts, and good bad, see RECENT, which start again with a suspension. streak: bad ones in
 -- a row. silent_ms: when it last fell silent. until_ms: the end of its last suspension, of trips, the last begun at tripped_ms. well:
 -- attempts that went well on probation.
 local function record_from(text)
@@ -120,7 +121,7 @@ local function judge(node, s, well, opened, model, why)
     tell_gpus(node, s)
     notice({event = 'node_trusted_again', node = node})
   elseif not well then
-    local most = s.bad > POLICY.breaker_bad - 0.5 and s.bad > s.good
+    local most = s.bad > POLICY.breaker_bad - 1 and s.bad > s.good
     if most or s.streak >= POLICY.breaker_bad then suspend(node, s, model, why) end
   end
 end
@@ -261,6 +262,7 @@ local function note(node, id, number, outcome, tokens_out)
   end
   local count = well and 'successes' or (outcome == 'silent' or outcome == 'late') and 'timeouts' or 'faults'
   s[count] = s[count] + 1
+  s.good, s.bad = s.good * RECENT, s.bad * RECENT
   if well then s.good, s.streak = s.good + 1, 0
   else
     s.bad, s.streak = s.bad + 1, s.streak + 1

@@ -136,6 +136,25 @@ async def test_most_of_the_recent_is_enough_and_what_is_long_past_is_not(network
     assert await condition(network, node) == "suspended"
 
 
+async def test_a_long_good_record_does_not_cover_a_node_that_mostly_fails_now(network: Network) -> None:
+    node = await network.sign_in(1, slots=1)
+
+    async def does_well(times: int) -> None:
+        for _ in range(times):
+            await network.complete(f"{await network.submit()}#1", node)
+
+    await does_well(100)
+    for _ in range(3):  # half of the time is not most of it
+        await break_down(network, node, 2)
+        await does_well(2)
+    assert await condition(network, node) == "good"
+    attempts = 0
+    while await condition(network, node) == "good":
+        await (does_well(1) if attempts % 4 == 3 else break_down(network, node, 1))
+        attempts += 1
+    assert attempts <= 40
+
+
 async def test_signing_in_anew_changes_nothing_and_neither_does_another_key(network: Network) -> None:
     node = await network.sign_in(1, gpus=("GPU-1", "GPU-2"))
     await break_down(network, node)
