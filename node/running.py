@@ -15,7 +15,7 @@ from datetime import timedelta
 import structlog
 
 from coordinator.protocol.ids import AttemptId
-from coordinator.protocol.session import HeartbeatReply, SessionGrant
+from coordinator.protocol.session import HeartbeatReply, NoWork, SessionGrant
 from node.attempts import Attempts
 from node.consumer.supervisor import Supervisor
 from node.presence.cleartext import cleartext
@@ -37,7 +37,7 @@ class Switchboard:
     def __init__(self, attempts: Attempts, supervisor: Supervisor) -> None:
         self._attempts = attempts
         self._supervisor = supervisor
-        self._warned = False
+        self._warned = self._suspended = False
 
     def held(self) -> tuple[AttemptId, ...]:
         return self._attempts.held()
@@ -56,6 +56,15 @@ class Switchboard:
         self._attempts.cancel(AttemptId(attempt) for attempt in reply.cancelled)
         expected = (AttemptId(attempt) for attempt in reply.expected)
         self._supervisor.note_missing([attempt for attempt in expected if not self._attempts.knows(attempt)])
+        self._note_trust(reply.no_work is NoWork.SUSPENDED)
+
+    def _note_trust(self, suspended: bool) -> None:
+        """One line a change, for the provider: he alone can mend what is wrong here."""
+        if suspended and not self._suspended:
+            log.warning("suspended by the coordinator: too many attempts went wrong", remedy="python -m node standing")
+        elif self._suspended and not suspended:
+            log.info("no longer suspended")
+        self._suspended = suspended
 
 
 class Node:
