@@ -32,9 +32,10 @@ class Gpu:
 
 
 def hardware() -> Hardware:
-    """Blocks for as long as nvidia-smi takes, where there is one."""
+    """Blocks for as long as nvidia-smi takes, where there is one. Of several nodes on one machine, each tells its own
+    GPUs where CUDA_VISIBLE_DEVICES says which they are: what befalls one node's is nothing of the others'."""
     try:
-        found = gpus()
+        found = visible(gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     except GpusUnknown:
         found = ()
     return Hardware(
@@ -56,6 +57,18 @@ def gpus() -> tuple[Gpu, ...]:
     except (OSError, subprocess.SubprocessError) as error:
         raise GpusUnknown("nvidia-smi fails") from error
     return parse_gpus(found.stdout)
+
+
+def visible(found: tuple[Gpu, ...], chosen: str | None) -> tuple[Gpu, ...]:
+    """Those of CUDA_VISIBLE_DEVICES: numbers, or ids that may be cut short. All where it names none of them."""
+    if chosen is None:
+        return found
+    names = [name.strip() for name in chosen.split(",") if name.strip()]
+    mine = tuple(
+        gpu for number, gpu in enumerate(found)
+        if any(name == str(number) or (name.startswith("GPU-") and gpu.id.startswith(name)) for name in names)
+    )  # fmt: skip
+    return mine or found
 
 
 def parse_gpus(printed: str) -> tuple[Gpu, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from node.presence import hardware
-from node.presence.hardware import Gpu, GpusUnknown, gpus, parse_gpus
+from node.presence.hardware import Gpu, GpusUnknown, gpus, parse_gpus, visible
 
 PRINTED = """\
 NVIDIA H200, GPU-1e8c2a52-7e56-0e1c-7f0b-2f2c4c3f8e11, 570.133.20, 143771, 143146
@@ -34,9 +34,19 @@ def test_lines_of_nvidia_smi() -> None:
 def test_names_and_ids_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "printed").write_text(PRINTED)
     nvidia_smi(tmp_path, f"cat {tmp_path}/printed", monkeypatch)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     found = hardware.hardware()
     assert found.gpus == ("NVIDIA H200", "NVIDIA GB10")
     assert found.gpu_ids == ("GPU-1e8c2a52-7e56-0e1c-7f0b-2f2c4c3f8e11", "GPU-aa0")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "names"),
+    [(None, "ab"), ("1", "b"), ("0, 1", "ab"), ("GPU-aa0", "b"), ("GPU-1e8", "a"), ("MIG-7", "ab"), ("", "ab")],
+)
+def test_a_node_tells_the_gpus_that_are_its_own(chosen: str | None, names: str) -> None:
+    found = {"a": parse_gpus(PRINTED)[0], "b": parse_gpus(PRINTED)[1]}
+    assert visible(tuple(found.values()), chosen) == tuple(found[name] for name in names)
 
 
 def test_a_driver_that_fails_is_no_end_of_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
