@@ -8,8 +8,8 @@ from tests.unit.store.test_lines import *  # noqa: F403
 from tests.unit.store.test_mine import *  # noqa: F403
 from tests.unit.store.test_money import *  # noqa: F403
 from tests.unit.store.test_nodes import *  # noqa: F403
-from tests.unit.store.test_stakes import *  # noqa: F403
 from tests.unit.store.test_stages import *  # noqa: F403
+from tests.unit.store.test_stakes import *  # noqa: F403
 from tests.unit.store.test_standing import *  # noqa: F403
 from tests.unit.store.test_tasks import *  # noqa: F403
 from tests.unit.store.test_webhooks import *  # noqa: F403
