@@ -111,27 +111,28 @@ async def test_a_second_start_takes_over_and_a_ban_ends_it_at_once(tmp_path: Pat
         assert second.process.poll() is None
 
 
-async def test_users_go_with_their_sessions_and_orphans_at_the_next_start(network: SmallNetwork) -> None:
-    address = network.identity().address
-    await network.start_node()
-    await network.redis.execute_command("ACL", "SETUSER", f"node-{address}", "on")  # type: ignore[no-untyped-call]
-    await network.redis.execute_command("ACL", "SETUSER", "operator", "on")  # type: ignore[no-untyped-call]
-    network.api.kill()
-    network.nodes[0].kill()
-    await network.start_api()
+async def test_users_go_with_their_sessions_and_orphans_at_the_next_start(tmp_path: Path) -> None:
+    async with SmallNetwork(tmp_path, RELAY_LEASE_SECONDS="2", RELAY_HEARTBEAT_SECONDS="0.5") as network:
+        address = network.identity().address
+        await network.start_node()
+        await network.redis.execute_command("ACL", "SETUSER", f"node-{address}", "on")  # type: ignore[no-untyped-call]
+        await network.redis.execute_command("ACL", "SETUSER", "operator", "on")  # type: ignore[no-untyped-call]
+        network.api.kill()
+        network.nodes[0].kill()
+        await network.start_api()
 
-    async def gone() -> bool:
-        return await network.users() == {"operator"}
+        async def gone() -> bool:
+            return await network.users() == {"operator"}
 
-    await network.until(gone, "the end of all nodes' users")
-    network.redis_server.kill()
-    await asyncio.to_thread(network.redis_server.start)
-    assert await network.users() == {"operator"}
+        await network.until(gone, "the end of all nodes' users")
+        network.redis_server.kill()
+        await asyncio.to_thread(network.redis_server.start)
+        assert await network.users() == {"operator"}
 
 
 @pytest.mark.parametrize("down", ["api", "redis"])
 async def test_an_outage_of_ours_costs_a_node_neither_work_nor_record(tmp_path: Path, down: str) -> None:
-    settings = {"RELAY_LEASE_SECONDS": "3", "RELAY_HEARTBEAT_SECONDS": "0.5"}
+    settings = {"RELAY_LEASE_SECONDS": "2", "RELAY_HEARTBEAT_SECONDS": "0.4"}
     async with SmallNetwork(tmp_path, **settings) as network:
         address = network.identity().address
         await network.start_node()
@@ -144,7 +145,7 @@ async def test_an_outage_of_ours_costs_a_node_neither_work_nor_record(tmp_path: 
         server.kill()
 
         async def over() -> bool:
-            return time.time() > lease / 1000 + 1  # the same clock as Redis's
+            return time.time() > lease / 1000 + 0.5  # the same clock as Redis's
 
         await network.until(over, "the end of the lease")
         await asyncio.to_thread(server.start)
