@@ -57,7 +57,8 @@ class BackendChecks:
                     remedy = "start the model server, or set NODE_BACKEND_URL to where it listens"
                     return [failed("backend", f"{where} does not answer", remedy)]
                 inference = Inference(backend, self._settings.served, _LONGEST, found)
-                return [ok("backend", f"{found or 'a server'} at {where}"), *await self._models(inference)]
+                named = "embedded llama.cpp, in this process" if kind else f"{found or 'a server'} at {where}"
+                return [ok("backend", named), *await self._models(inference)]
         except SettingsError as error:
             return [failed("backend", str(error), "name a file that holds the key alone")]
         except RuntimeError as error:
