@@ -173,7 +173,9 @@ local function lose(attempt)
     return
   end
   local stages, seen = stages_of(id, number), tonumber(redis.call('HGET', 'relay:node:' .. holder, 'seen_ms') or '0')
-  local late = NOW >= stages.last or stages.state == 'assigned' and NOW >= stages.taken and seen > stages.opened
+  -- a node that has missed two heartbeats running is silent, whatever else is late: one silence, not one blame for each attempt
+  local late = NOW - seen <= 2 * POLICY.heartbeat
+    and (NOW >= stages.last or stages.state == 'assigned' and NOW >= stages.taken and seen > stages.opened)
   close_attempt(id, number, holder, 'lost', late and 'late' or 'silent')
   if late then
     tell(holder, attempt)

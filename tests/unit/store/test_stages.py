@@ -65,6 +65,17 @@ async def test_a_first_token_is_waited_for_and_no_longer(network: Network) -> No
     assert await asked_to_beat(network, node)
 
 
+async def test_a_node_that_fell_silent_is_not_late_with_each_of_its_attempts(network: Network) -> None:
+    node = await network.sign_in(1, slots=4)
+    attempts = [f"{await network.submit(streams=True)}#1" for _ in range(4)]
+    await network.beat(node, *attempts)
+    for attempt in attempts:
+        await took(network, attempt, 31 * SECOND)
+    await network.redis.hset(f"relay:node:{node}", "seen_ms", str(round((network.now().timestamp() - 9) * 1000)))
+    assert sorted((await network.silence(node)).lost) == sorted(attempts)
+    assert await timeouts(network, node) == 1
+
+
 async def test_what_nobody_streams_has_its_whole_time(network: Network) -> None:
     node = await network.sign_in(1)
     task = await network.submit()
