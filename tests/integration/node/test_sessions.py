@@ -122,9 +122,9 @@ async def test_users_go_with_their_sessions_and_orphans_at_the_next_start(tmp_pa
         await network.start_api()
 
         async def gone() -> bool:
-            return await network.users() == {"operator"}
+            return await network.users() == {"operator"} and not await network.redis.exists("relay:users")
 
-        await network.until(gone, "the end of all nodes' users")
+        await network.until(gone, "the end of all nodes' users, on disk as well")
         network.redis_server.kill()
         await asyncio.to_thread(network.redis_server.start)
         assert await network.users() == {"operator"}
