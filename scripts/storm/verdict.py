@@ -106,8 +106,9 @@ def _judge_record(verdict: Verdict, task: Found, chain: OnChain) -> None:
 
 def _judge_money(verdict: Verdict, chain: OnChain) -> None:
     paid = Counter(chain.paid)
-    for settled in chain.state.values():
-        paid[settled.node] += settled.payment
+    for address, settled in chain.state.items():
+        if not chain.completed[address]:  # else its event is counted, and only that of its opening is gone
+            paid[settled.node] += settled.payment
     for node, credit in chain.credit.items():
         if credit != paid[node]:
             verdict.duplicates.append(f"{node} has credit {credit} wei for payments of {paid[node]} wei")

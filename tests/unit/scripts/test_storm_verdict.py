@@ -84,6 +84,9 @@ def test_an_event_that_a_killed_chain_forgot_is_no_loss_when_its_state_remembers
     found = verdict(completed(), on_chain=forgetful)
     assert found.kept
     assert found.untold == 1
+    no_opening = chain(opened=0)
+    no_opening.state[TASK] = Settled(2, NODE, 10)
+    assert verdict(completed(), on_chain=no_opening).kept
     forgetful.credit[NODE] = 20
     assert verdict(completed(), on_chain=forgetful).duplicates
     open_still = chain(completed=0)
