@@ -30,6 +30,8 @@ else
   cut_off(n[1])
   cut_off(n[3])
   redis.call('HDEL', key, 'previous', 'previous_until_ms')
+  -- over, but whoever had it is the one who signs in: if this grant never arrives, it will name that session again
+  if previous ~= '' then redis.call('HSET', key, 'previous', previous, 'previous_until_ms', '0') end
   redis.call('HSET', key, 'new', '1', 'draining', '0', 'since_ms', int(NOW))
 end
 

@@ -67,6 +67,23 @@ async def test_until_the_first_heartbeat_the_session_before_is_as_good(network: 
         await network.beat(node, session=first)
 
 
+async def test_after_an_outage_a_lost_grant_makes_no_stranger_of_a_node(network: Network) -> None:
+    """It was given up as dead, signs in anew with the session that it had, and the answer never arrives."""
+    node = await network.sign_in(1)
+    dead = network.sessions[node]
+    await network.leave(node)
+    lost = await network.open_session(node, previous=dead)
+    with pytest.raises(SessionEnded) as ended:
+        await network.beat(node, session=dead)
+    assert not ended.value.superseded
+    again = await network.open_session(node, previous=dead)
+    assert again.cut_off == (user_name(node, lost.session),)
+    await network.beat(node)
+    with pytest.raises(SessionEnded) as ended:
+        await network.open_session(node, previous=dead)
+    assert ended.value.superseded
+
+
 async def test_a_renewal_before_the_first_heartbeat_of_the_last_one(network: Network) -> None:
     node = await network.sign_in(1)
     for _ in range(3):
@@ -147,6 +164,23 @@ async def test_its_user_goes_when_a_session_has_run_out_died_or_left(network: Ne
     assert names[1] in (await network.silence(nodes[1])).users
     await network.leave(nodes[2])
     assert await going(network) == set(names)
+
+
+async def test_a_process_whose_session_died_may_ask_twice(network: Network) -> None:
+    """The first grant was lost with the API or Redis: nobody has taken its key, so it is not told to go."""
+    node = await network.sign_in(1)
+    first = network.sessions[node]
+    await network.silence(node)
+    lost = await network.open_session(node, previous=first)
+    again = await network.open_session(node, previous=first)
+    assert again.cut_off == (user_name(node, lost.session),)
+    with pytest.raises(SessionEnded) as ended:
+        await network.beat(node, session=first)
+    assert not ended.value.superseded
+    await network.beat(node)
+    with pytest.raises(SessionEnded) as ended:
+        await network.open_session(node, previous=lost.session)
+    assert ended.value.superseded
 
 
 async def test_a_silent_node_gives_up_what_it_was_given_last_as_well(network: Network) -> None:
