@@ -10,7 +10,6 @@ from typing import Literal
 
 import orjson
 import structlog
-from eth_utils.address import to_checksum_address
 
 from coordinator.errors import StoreUnavailable, UpstreamError
 from coordinator.lifecycle.answers import BadAnswer, checked
@@ -104,7 +103,7 @@ def _fits(
     """Everything the contract will check, checked before money depends on it."""
     fits = (
         receipt.attempt == report.attempt
-        and receipt.task == to_checksum_address(terms.task_address)
+        and receipt.task.lower() == terms.task_address.lower()
         and receipt.request_hash == terms.request_hash
         and receipt.response_hash == hashing.salted_hash(hashing.unhex(terms.salt), answer.encode())
         and receipt.started_at_ms <= receipt.finished_at_ms

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from eth_utils.crypto import keccak
+from coordinator.protocol.keccak import keccak
 
 # The domain and the type of contracts/src/NodeRegistry.sol, which computes the same as `registrationDigest`.
-_DOMAIN = keccak(text="EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
-_NAME, _VERSION = keccak(text="OpenGPU Nodes"), keccak(text="1")
-_REGISTRATION = keccak(text="Registration(address provider,address node)")
+_DOMAIN = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+_NAME, _VERSION = keccak(b"OpenGPU Nodes"), keccak(b"1")
+_REGISTRATION = keccak(b"Registration(address provider,address node)")
 
 
 def consent_digest(chain_id: int, node_registry: str, provider: str, node: str) -> bytes:

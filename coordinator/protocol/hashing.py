@@ -9,10 +9,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from eth_utils.address import to_checksum_address
-from eth_utils.crypto import keccak
-
 from coordinator.protocol.ids import TaskId
+from coordinator.protocol.keccak import checksummed, keccak
 from coordinator.protocol.report import Receipt
 
 # EIP-1167 creation code with immutable arguments, as OpenZeppelin's Clones lays it out (0x2d bytes of proxy code).
@@ -24,10 +22,10 @@ RECEIPT_TYPE = (
     "Receipt(address task,uint32 attempt,bytes32 requestHash,bytes32 responseHash,"
     "uint32 promptTokens,uint32 completionTokens,uint64 startedAt,uint64 finishedAt)"
 )
-_RECEIPT_TYPE_HASH = keccak(text=RECEIPT_TYPE)
-_DOMAIN_TYPE_HASH = keccak(text="EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
-_DOMAIN_NAME_HASH = keccak(text="OpenGPU Relay")
-_DOMAIN_VERSION_HASH = keccak(text="1")
+_RECEIPT_TYPE_HASH = keccak(RECEIPT_TYPE.encode())
+_DOMAIN_TYPE_HASH = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+_DOMAIN_NAME_HASH = keccak(b"OpenGPU Relay")
+_DOMAIN_VERSION_HASH = keccak(b"1")
 
 
 def new_salt() -> bytes:
@@ -76,7 +74,7 @@ class TaskSpace:
         creation = b"\x61" + length + _CLONE_HEAD + unhex(self.implementation) + _CLONE_TAIL + arguments
         salt = keccak(_address_word(self.coordinator) + unhex(key))
         packed = b"\xff" + unhex(self.task_registry) + salt + keccak(creation)
-        return to_checksum_address(keccak(packed)[12:])
+        return checksummed(keccak(packed)[12:])
 
     def receipt_digest(self, receipt: Receipt) -> bytes:
         """The 32 bytes that a node signs (EIP-712)."""

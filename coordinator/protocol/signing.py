@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import coincurve
 from eth_keys.datatypes import PrivateKey
-from eth_utils.address import to_checksum_address
-from eth_utils.crypto import keccak
+
+from coordinator.protocol.keccak import checksummed, keccak
 
 NODE_HEADER = "x-node-address"
 AUDIENCE_HEADER = "x-node-audience"
@@ -80,7 +80,7 @@ def recover(digest: bytes, signature: str) -> str:
             raise SignatureMismatch("a signature is 65 bytes, the last of them 27 or 28")
         recoverable = raw[:64] + bytes([raw[64] - 27])
         public = coincurve.PublicKey.from_signature_and_message(recoverable, digest, hasher=None)
-        return to_checksum_address(keccak(public.format(compressed=False)[1:])[12:])
+        return checksummed(keccak(public.format(compressed=False)[1:])[12:])
     except Exception as error:  # coincurve raises bare Exception for a signature of no key
         raise SignatureMismatch("the signature can't be recovered") from error
 
