@@ -1,4 +1,4 @@
-"""Loads the Lua scripts: the state tables first, then the preludes, then the script."""
+"""Loads the Lua scripts, each behind what it uses of the state tables and the preludes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -18,6 +19,7 @@ from coordinator.errors import StoreUnavailable
 from coordinator.lifecycle import attempt, standing, task, webhooks
 from coordinator.lifecycle.policy import Policy
 from coordinator.protocol.signing import NONCE_MEMORY_MS
+from coordinator.store.linking import link
 
 _FOLDER = Path(__file__).with_name("lua")
 # In this order: each uses those before it.
@@ -36,13 +38,13 @@ def lua_table(moves: Mapping[Any, frozenset[Any]]) -> str:
     return "{" + ",".join(f"{state.value}={row(state)}" for state in moves) + "}"
 
 
-def lua_policy(policy: Policy) -> str:
-    """The policy as a Lua table: its fields by name, durations in milliseconds."""
+def lua_policy(policy: Policy) -> dict[str, int]:
+    """The policy's fields, durations in milliseconds."""
 
     def value(field: timedelta | int) -> int:
         return milliseconds(field) if isinstance(field, timedelta) else field
 
-    return "{" + ",".join(f"{field.name}={value(getattr(policy, field.name))}" for field in fields(policy)) + "}"
+    return {field.name: value(getattr(policy, field.name)) for field in fields(policy)}
 
 
 def milliseconds(duration: timedelta) -> int:
@@ -72,15 +74,20 @@ class Scripts:
             "webhook": webhooks.TRANSITIONS,
             "standing": standing.TRANSITIONS,
         }
-        tables = "local MOVES = {" + ",".join(f"{name}={lua_table(moves)}" for name, moves in machines.items()) + "}\n"
-        tables += f"local POLICY = {lua_policy(policy)}\n"
+        self._values: dict[str, int | str] = {f"POLICY.{name}": value for name, value in lua_policy(policy).items()}
+        self._values |= {f"MOVES.{name}": f"MOVES_{name}" for name in machines}
+        tables = "".join(f"local MOVES_{name} = {lua_table(moves)}\n" for name, moves in machines.items())
         tables += f"local NONCE_MEMORY = {NONCE_MEMORY_MS}\n"
-        self.prelude = prelude = tables + "".join((_FOLDER / f"{name}.lua").read_text() for name in _PRELUDES)
+        self._preludes = [tables, *((_FOLDER / f"{name}.lua").read_text() for name in _PRELUDES)]
         self._scripts = {
-            path.stem: redis.register_script(prelude + path.read_text())
+            path.stem: self.register(path.read_text())
             for path in _FOLDER.glob("*.lua")
             if path.stem not in (*_PRELUDES, "admit") and not path.stem.startswith(("outbox_", "key_"))
         }
+
+    def register(self, source: str) -> AsyncScript:
+        """A script that may use all of the preludes."""
+        return self._redis.register_script(link(self._preludes, source, self._values))
 
     async def call(self, name: str, *args: str | bytes | int) -> Any:
         with unavailable():

@@ -1,4 +1,4 @@
--- Loaded in front of every script of this folder, after the generated MOVES, POLICY and NONCE_MEMORY (see scripts.py).
+-- What scripts of this folder use of it stands in front of them (see linking.py); so do the generated MOVES, POLICY and NONCE_MEMORY (scripts.py).
 -- The other preludes follow it: money, webhook, standing (whom to trust with work), line (whose turn it is), dispatch, session.
 --
 -- relay:task:{id}       hash   the task; fields below

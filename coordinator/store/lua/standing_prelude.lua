@@ -13,7 +13,7 @@
 
 local STANDING_TTL = math.floor(POLICY.standing_ttl / 1000)
 local PRIOR = 4     -- as many successes is a node credited with that nobody knows
-local RECENT = 0.95 -- of the breaker's counts is left with each outcome: the last twenty are what matters, however much went well before
+local RECENT = 0.95  -- of the breaker's counts is left with each outcome: the last twenty are what matters, however much went well before
 local WINDOW = 9    -- a measurement is a tenth of a node's mean, a fiftieth of a model's
 local MODEL_WINDOW = 49
 local STEP = math.log(1.25)  -- nodes closer than this are as good as each other, and take turns

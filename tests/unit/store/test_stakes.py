@@ -47,6 +47,5 @@ async def test_what_is_put_is_read(redis: Redis) -> None:
 )
 async def test_redis_itself_judges_a_stake(redis: Redis, stake: Stake | None, least: int, enough: bool) -> None:
     await Stakes(redis).put(SEEN, {A: stake} if stake else {})
-    prelude = Scripts(redis, Policy()).prelude
-    script = redis.register_script(prelude + "return has_stake(ARGV[1], ARGV[2]) and 1 or 0")
+    script = Scripts(redis, Policy()).register("return has_stake(ARGV[1], ARGV[2]) and 1 or 0")
     assert bool(await script(args=[A, str(least)])) is enough
