@@ -1,4 +1,4 @@
-"""The store's state machines on a real server, a database of which is emptied for every example."""
+"""The store's other state machines on a real server, a database of which is emptied for every example."""
 
 from __future__ import annotations
 
@@ -10,22 +10,8 @@ from redis.asyncio import Redis
 from coordinator.store.connection import connect
 from tests.parts.servers import RedisServer
 from tests.unit.store.idempotency_machine import IdempotencyMachine
-from tests.unit.store.machine import StoreMachine
 from tests.unit.store.money_machine import MoneyMachine
 from tests.unit.store.webhook_machine import WebhookMachine
-
-
-def test_the_law_on_real_redis(redis_server: RedisServer) -> None:
-    class OnRedis(StoreMachine):
-        def connect(self) -> Redis:
-            return connect(SecretStr(redis_server.url))
-
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        OnRedis,
-        settings=settings(
-            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
 
 
 def test_the_law_of_idempotency_on_real_redis(redis_server: RedisServer) -> None:
