@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from eth_utils.address import is_hex_address, to_checksum_address
-
-from coordinator.commands import running
+from coordinator.commands import address, running
 from coordinator.settings import Settings
 from coordinator.store.acl import BrokerUsers
 from coordinator.store.connection import broker_url
@@ -27,19 +25,13 @@ class Door:
 
 def add_to(commands: Any) -> None:
     ban = commands.add_parser("ban", help="end a node's session at once, and let it open no other")
-    ban.add_argument("node", type=_address, metavar="ADDRESS")
+    ban.add_argument("node", type=address, metavar="ADDRESS")
     ban.add_argument("--reason", default=_NO_REASON, help="what the node's own operator is told")
     ban.set_defaults(run=running(_ban, Door))
     unban = commands.add_parser("unban", help="let a node sign in again")
-    unban.add_argument("node", type=_address, metavar="ADDRESS")
+    unban.add_argument("node", type=address, metavar="ADDRESS")
     unban.set_defaults(run=running(_unban, Door))
     commands.add_parser("banned", help="list who is banned, and why").set_defaults(run=running(_banned, Door))
-
-
-def _address(text: str) -> str:
-    if not is_hex_address(text):
-        raise argparse.ArgumentTypeError("must be an address: 0x and 40 hexadecimal digits")
-    return to_checksum_address(text)
 
 
 async def _ban(door: Door, asked: argparse.Namespace) -> list[str]:

@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from eth_utils.address import is_hex_address, to_checksum_address
+
 from coordinator.errors import RelayError
 from coordinator.settings import Settings, SettingsWrong
 from coordinator.store.connection import connect
@@ -33,3 +35,10 @@ def running(step: Step[Part], part: Callable[[Any, Settings], Part]) -> Callable
         return 0
 
     return run
+
+
+def address(text: str) -> str:
+    """An argument that names a node, EIP-55 checksummed."""
+    if not is_hex_address(text):
+        raise argparse.ArgumentTypeError("must be an address: 0x and 40 hexadecimal digits")
+    return to_checksum_address(text)

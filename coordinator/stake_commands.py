@@ -8,9 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from eth_utils.address import is_hex_address, to_checksum_address
-
-from coordinator.commands import running
+from coordinator.commands import address, running
 from coordinator.lifecycle.stake import Registry, Stake
 from coordinator.protocol.amounts import coins
 from coordinator.settings import Settings, SettingsWrong
@@ -21,7 +19,7 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser("stakes", help="list what is staked on chain for which node")
     parser.set_defaults(run=_run)
     slash = commands.add_parser("slash", help="take a part of a node's stake for the registry's treasury")
-    slash.add_argument("node", type=_address, metavar="NODE")
+    slash.add_argument("node", type=address, metavar="NODE")
     slash.add_argument("--wei", type=_wei, required=True, metavar="N", help="how much of it")
     slash.add_argument("--reason", type=_reason, required=True, help="at most 32 ASCII characters; stands on chain")
     slash.add_argument(
@@ -87,12 +85,6 @@ def _slash(settings: Settings, arguments: argparse.Namespace) -> int:
         raise SettingsWrong(str(error)) from None
     print(f"{coins(left)} left of the stake of {arguments.node}")  # noqa: T201 - the product of the command
     return 0
-
-
-def _address(text: str) -> str:
-    if not is_hex_address(text):
-        raise argparse.ArgumentTypeError("must be an address: 0x and 40 hexadecimal digits")
-    return to_checksum_address(text)
 
 
 def _wei(text: str) -> int:

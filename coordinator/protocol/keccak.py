@@ -1,4 +1,4 @@
-"""keccak-256 and EIP-55, as fast as they come: a task needs some twenty of them, half of those on its node.
+"""keccak-256 and EIP-55, as fast as they come: a task needs some twenty of them, a third of those on its node.
 
 Measured: 0.9 µs a hash through C alone, 17 through eth-utils and pycryptodome; 5 µs a checksum, 32 through eth-utils.
 """
