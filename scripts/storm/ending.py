@@ -12,13 +12,12 @@ INSIST = 0.5  # seconds
 async def end(running: Collection[asyncio.Task[Any]]) -> None:
     """Cancels until they have ended: on Python 3.11 redis-py loses a cancellation that comes with a reply.
 
-    Raises what one of them had failed with before.
+    `running` may grow meanwhile: a task whose cancellation was lost may start another. Raises what one had failed with.
     """
-    left = set(running)
-    while left:
+    while left := [task for task in running if not task.done()]:
         for task in left:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=INSIST)
+        await asyncio.wait(left, timeout=INSIST)
     for task in running:
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error
