@@ -102,8 +102,17 @@ def _model(asked: argparse.Namespace) -> int:
     return 0
 
 
+def _flushed(code: int) -> int:
+    """`code`, or a failure when the command's answer can't be written. `os._exit` would lose it without a word."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return code or _FAILED
+    return code
+
+
 if __name__ == "__main__":
-    code = main()
+    code = _flushed(main())
     logging.shutdown()
     # Daemon threads (Celery's, llama.cpp's) must not meet a half-dismantled interpreter.
     os._exit(code)

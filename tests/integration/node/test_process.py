@@ -399,7 +399,8 @@ def test_the_model_alone(tmp_path: Path) -> None:
 
 def test_wrong_settings_and_keys_are_said_plainly(tmp_path: Path) -> None:
     def run(*arguments: str, **settings: str) -> tuple[int, str, str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("NODE_")}
+        # PYTHONUNBUFFERED would hide an answer that is never flushed
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("NODE_", "PYTHONUNBUF"))}
         command = [sys.executable, "-m", "node", *arguments]
         done = subprocess.run(command, cwd=ROOT, env={**clean, **settings}, capture_output=True, text=True, timeout=30)
         return done.returncode, done.stdout, done.stderr
