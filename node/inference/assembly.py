@@ -124,6 +124,8 @@ class Assembly:
         parts = fields.pop("choices", None) or []
         if not parts and (fields.get("error") or fields.get("object") == "error"):
             raise StreamFault("the backend broke its answer off", told, begun=self.begun)
+        if not fields.keys() <= self._top.keys():
+            self._size += len(told)
         for name, value in fields.items():
             if not self._top.get(name) or (value is not None and name not in _SAID_FIRST):
                 self._top[name] = value

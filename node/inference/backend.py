@@ -121,12 +121,16 @@ class HttpBackend:
         """Asks for the list of models; any answer at all proves that a server is there."""
         limit = aiohttp.ClientTimeout(total=_PROBE_SECONDS)
         try:
-            async with self._session.get(self._models, headers=self._headers, timeout=limit) as response:
+            async with self._session.get(
+                self._models, headers=self._headers, timeout=limit, allow_redirects=False
+            ) as response:
                 if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                     return None
-                return _owner(await response.read())
+                return _owner(await _bounded(response.content))
         except (aiohttp.ClientError, TimeoutError):
             return None
+        except BackendFault:  # a list that never ends: something is there, but what?
+            return ""
 
     async def _call(
         self, endpoint: Endpoint, request: bytes, timeout: timedelta, heard: Heard | None = None
@@ -274,7 +278,8 @@ def _classified(status: int, body: bytes, request: bytes) -> BackendFault:
         return BackendFault(FailureCode.BACKEND_REFUSED, readable(status, body, request), status)
     if status == HTTPStatus.NOT_IMPLEMENTED:
         return BackendFault(FailureCode.BACKEND_UNSUPPORTED, readable(status, body, request), status)
-    return BackendFault(FailureCode.BACKEND_ERROR, readable(status, body, request), status if status >= 100 else None)
+    told = status if 100 <= status <= 599 else None  # HTTP has no others, whatever a server says
+    return BackendFault(FailureCode.BACKEND_ERROR, readable(status, body, request), told)
 
 
 def _owner(body: bytes) -> str:

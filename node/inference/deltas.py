@@ -35,7 +35,8 @@ class Choice:
     def add(self, part: dict[str, Any], length: int) -> bool:
         """Whether the model has said anything in it.
 
-        `size` grows by the characters of texts, or by `length`, that of the whole frame, for whatever else adds up.
+        `size` grows by the characters of texts, or by `length`, that of the whole frame, for whatever else adds up,
+        names that were not there before included.
         """
         if not self._chat:
             self._add_around(part, length)
@@ -59,7 +60,7 @@ class Choice:
     def _add_around(self, part: dict[str, Any], length: int) -> None:
         for name, value in part.items():
             if name not in ("delta", "text"):
-                if isinstance(value, list | dict):
+                if isinstance(value, list | dict) or name not in self._outside:
                     self.size += length
                 _merge(self._outside, name, value)
         self.finished = bool(self._outside.get("finish_reason"))
@@ -80,6 +81,8 @@ class Choice:
                 else:
                     _merge(self._said, name, value)
             elif value is not None or name not in self._texts:
+                if name not in self._said:
+                    self.size += length
                 _merge(self._said, name, value)
         return anything
 

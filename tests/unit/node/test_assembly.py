@@ -276,16 +276,19 @@ def test_what_follows_the_end_is_nothing() -> None:
 
 
 def test_an_answer_has_a_longest_size_whatever_it_is_made_of() -> None:
-    """Its texts count, and lists with all that is around them; what each frame repeats does not."""
+    """Its texts count, and lists and new names with all that is around them; what each frame repeats does not."""
 
     def feed(frames: list[dict[str, Any]]) -> None:
-        Assembly("chat/completions", lambda: None, longest=1000).feed(sse(frames))
+        Assembly("chat/completions", lambda: None, longest=2000).feed(sse(frames))
 
     feed(chunks(*["a"] * 900))
     for frames in (
-        [chunk({"content": "a"})] * 1001,
-        [chunk({"content": 'a"'}, created=number) for number in range(501)],
+        [chunk({"content": "a"})] * 2001,
+        [chunk({"content": 'a"'}, created=number) for number in range(1001)],
         [chunk({"content": "a", "annotations": ["x"]})] * 20,
+        [chunk({"content": "a"}, **{f"new{number}": "x"}) for number in range(20)],
+        [chunk({f"new{number}": number}) for number in range(20)],
+        [{"choices": [{"index": 0, "delta": {}, f"new{number}": "x"}]} for number in range(60)],
     ):
         with pytest.raises(StreamFault, match="too long"):
             feed(frames)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -14,10 +15,12 @@ import pytest
 from aiohttp import web
 
 from coordinator.protocol.envelope import Endpoint, Envelope
-from coordinator.protocol.report import FailureCode
+from coordinator.protocol.report import MAX_ANSWER_CHARACTERS, FailureCode
 from node.inference.backend import BackendAddress, BackendFault, HttpBackend, backend_session
 from node.inference.run import Answer, Inference
 from node.inference.watch import WatchedBackend
+from node.results.report import failed
+from tests.fakes.backend import Answer as Answering
 from tests.fakes.backend import BackendHttp, completion
 from tests.fakes.coordinator_http import envelope, until
 
@@ -168,13 +171,15 @@ async def test_what_the_backend_calls_invalid_is_the_clients(
     assert raised.message == "top_k must be positive"
 
 
-@pytest.mark.parametrize("status", [301, 401, 403, 404, 408, 429, 500, 502, 503])
+@pytest.mark.parametrize("status", [301, 401, 403, 404, 408, 429, 500, 502, 503, 600, 999])
 async def test_what_the_node_got_wrong_is_the_nodes(
     backend: BackendHttp, session: aiohttp.ClientSession, status: int
 ) -> None:
     backend.answer(status, {"error": {"message": "model `own` does not exist"}})
     raised = await fault(session, backend.url)
-    assert (raised.code, raised.backend_status) == (FailureCode.BACKEND_ERROR, status)
+    assert raised.code is FailureCode.BACKEND_ERROR
+    assert failed(envelope(), raised).failure is not None
+    assert raised.backend_status == (status if status < 600 else None)
 
 
 async def test_not_implemented_is_a_parameter_that_the_backend_cannot_do(
@@ -320,6 +325,47 @@ async def test_what_a_backend_calls_itself(backend: BackendHttp, session: aiohtt
     assert await HttpBackend(session, BackendAddress(backend.url)).kind() == "vllm"
     await backend.stop()
     assert await HttpBackend(session, BackendAddress(backend.url)).kind() is None
+
+
+async def test_a_list_of_models_that_never_ends_is_not_read_to_its_end(session: aiohttp.ClientSession) -> None:
+    sent = 0
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"a" * 2**20)
+            sent += 1
+
+    async with served("GET", "/v1/models", endless) as url:
+        assert await HttpBackend(session, BackendAddress(url)).kind() == ""
+    assert sent < 2 * MAX_ANSWER_CHARACTERS / 2**20
+
+
+async def test_a_backend_sends_nobody_elsewhere(backend: BackendHttp, session: aiohttp.ClientSession) -> None:
+    """Neither requests nor the key that goes with them."""
+
+    async def elsewhere(_: web.Request) -> web.StreamResponse:
+        raise web.HTTPTemporaryRedirect(f"{backend.url}/v1/models")
+
+    async with served("*", "/v1/{path:.*}", elsewhere) as url:
+        assert await HttpBackend(session, BackendAddress(url)).kind() == ""
+        assert (await fault(session, url)).code is FailureCode.BACKEND_ERROR
+    assert not backend.requests
+
+
+@asynccontextmanager
+async def served(method: str, path: str, answer: Answering) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_route(method, path, answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
 
 
 async def test_a_backend_that_goes_and_comes_back_is_noticed(
