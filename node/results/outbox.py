@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -35,42 +35,54 @@ class Outbox:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def save(self, attempt: AttemptId, report: bytes) -> None:
-        """Durable when it returns. Raises OSError."""
+        """Durable when it returns. Raises OSError, and then leaves nothing of it behind."""
         path = self._path(attempt)
         unfinished = path.with_suffix(_UNFINISHED)
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(report)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        self._sync_folder()
+        try:
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(report)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+            self._sync_folder()
+        except OSError:
+            for written in (unfinished, path):
+                with suppress(OSError):
+                    written.unlink()
+            raise
 
     def remove(self, attempt: AttemptId) -> None:
         self._path(attempt).unlink(missing_ok=True)
 
     def load(self) -> dict[AttemptId, bytes]:
-        """What is left from before; removes what is unfinished, broken or too old."""
+        """What is left from before; removes what is unfinished, broken or too old. What can't be read stays."""
         found = {}
-        for path in self._stale():
-            path.unlink(missing_ok=True)
-        for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
-            body = path.read_bytes()
+        for path in sorted(self._folder.iterdir()):
             try:
-                report = Report.model_validate_json(body)
-            except ValidationError:
-                log.warning("removed a file that holds no Report", file=path.name)
-                path.unlink(missing_ok=True)
+                report = self._read(path)
+            except FileNotFoundError:  # posted meanwhile, by the process that this one takes over from
                 continue
-            found[attempt_id(TaskId(report.task_id), report.attempt)] = body
+            except OSError as error:
+                log.warning("a Report on disk can't be read", file=path.name, reason=error.strerror)
+                continue
+            if report is not None:
+                parsed, body = report
+                found[attempt_id(TaskId(parsed.task_id), parsed.attempt)] = body
         return found
 
-    def _stale(self) -> Iterator[Path]:
-        yield from self._folder.glob(f"*{_UNFINISHED}")
-        oldest = time.time() - _LIFE.total_seconds()
-        for path in self._folder.glob(f"*{_SUFFIX}"):
-            if path.stat().st_mtime < oldest:
-                yield path
+    def _read(self, path: Path) -> tuple[Report, bytes] | None:
+        """A Report, or None for what is none (any more) and is removed. Raises OSError."""
+        if path.suffix not in (_SUFFIX, _UNFINISHED):
+            return None
+        if path.suffix == _SUFFIX and path.stat().st_mtime > time.time() - _LIFE.total_seconds():
+            body = path.read_bytes()
+            try:
+                return Report.model_validate_json(body), body
+            except ValidationError:
+                log.warning("removed a file that holds no Report", file=path.name)
+        path.unlink()
+        return None
 
     def _path(self, attempt: AttemptId) -> Path:
         """Task ids are the right to poll: not even a file's name shows one."""

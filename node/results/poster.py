@@ -33,7 +33,7 @@ _UNREADABLE = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_L
 
 
 class _Unsettled:
-    """A Report on its way. `saved` is set while a file of it may exist, `over` once it is settled or dropped."""
+    """A Report on its way. `saved`: there is a file of it, or may soon be. `over`: it is settled or dropped."""
 
     __slots__ = ("attempt", "body", "over", "saved", "saving", "task")
 
@@ -54,7 +54,7 @@ class Poster:
         self._outbox = outbox
         self._save_after = save_after
         self._unsettled: dict[AttemptId, _Unsettled] = {}
-        self._in_trouble = False
+        self._in_trouble = self._disk_fails = False
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -93,7 +93,10 @@ class Poster:
         except TimeoutError:
             left = list(self._unsettled.values())
             await asyncio.gather(*(self._save(held) for held in left))
-            log.warning("Reports wait on disk for the next start", count=len(left))
+            if saved := sum(held.saved for held in left):
+                log.warning("Reports wait on disk for the next start", count=saved)
+            if saved < len(left):
+                log.error("Reports are lost: neither posted nor on disk", count=len(left) - saved)
 
     def _begin(self, held: _Unsettled) -> None:
         self._unsettled[held.attempt] = held
@@ -168,13 +171,22 @@ class Poster:
             await held.saving
 
     async def _write(self, held: _Unsettled) -> None:
+        """What can't be written is tried again with the next post that fails."""
         try:
             await asyncio.to_thread(self._outbox.save, held.attempt, held.body)
         except OSError as error:
-            log.error("a Report can't be written to disk", reason=error.strerror)
+            held.saved = False
+            if not self._disk_fails:
+                log.error("Reports can't be written to disk, trying on", reason=error.strerror)
+            self._disk_fails = True
+        else:
+            self._disk_fails = False
 
     async def _forget(self, held: _Unsettled) -> None:
         """After the file is written, lest it is written after it was removed."""
         if held.saving is not None:
             await held.saving
-        await asyncio.to_thread(self._outbox.remove, held.attempt)
+        try:
+            await asyncio.to_thread(self._outbox.remove, held.attempt)
+        except OSError as error:
+            log.error("a Report that is settled can't be removed from disk", reason=error.strerror)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import AsyncIterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from eth_keys.datatypes import PrivateKey
+from structlog.testing import capture_logs
 
 from coordinator.protocol import signing
 from coordinator.protocol.hashing import receipt_digest, salted_hash, unhex
@@ -215,6 +217,78 @@ def test_a_crash_while_writing_leaves_the_old_or_the_new(tmp_path: Path) -> None
     (folder / "cc.report").write_bytes(b"")
     assert outbox(tmp_path).load() == {name: body}
     assert len(files(tmp_path)) == 1
+
+
+def test_a_file_that_goes_while_the_folder_is_read_keeps_no_node_from_starting(tmp_path: Path) -> None:
+    """The process that is taken over from posts its Reports meanwhile; and somebody left a strange thing."""
+    box = outbox(tmp_path)
+    box.save("opengpu:x#1", report().model_dump_json().encode())  # type: ignore[arg-type]
+    folder = files(tmp_path)[0].parent
+    (folder / "00.report").symlink_to(folder / "gone")
+    (folder / "01.report").mkdir()
+    assert len(box.load()) == 1
+
+
+class FullDisk(Outbox):
+    """Until `full` is cleared."""
+
+    full = True
+
+    def _sync_folder(self) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_can_not_be_written_whole_leaves_nothing_behind(tmp_path: Path) -> None:
+    """An answer stands in it, which nobody would ever remove."""
+    box = outbox(tmp_path)
+    box._path("opengpu:x#1").mkdir()  # type: ignore[arg-type]  # so that the last step fails
+    with pytest.raises(OSError, match="directory"):
+        box.save("opengpu:x#1", b"an answer")  # type: ignore[arg-type]
+    assert not files(tmp_path)
+
+
+async def test_a_full_disk_is_tried_again_and_said_once(
+    coordinator: CoordinatorHttp, line: SignedLine, tmp_path: Path
+) -> None:
+    await coordinator.stop()
+    box = FullDisk(tmp_path / "state", IDENTITY.address)
+    poster = Poster(line, box)
+    with capture_logs() as lines:
+        given = [report(), report()]
+        for one in given:
+            poster.submit(one)
+        await until(lambda: any("written to disk" in line["event"] for line in lines))
+        await poster.settle(timedelta(0))
+        assert not files(tmp_path)
+        assert lines[-1] == {"event": "Reports are lost: neither posted nor on disk", "log_level": "error", "count": 2}
+        box.full = False
+        await until(lambda: box.load().keys() == {f"{one.task_id}#1" for one in given})
+        await poster.settle(timedelta(0))
+        assert lines[-1]["event"] == "Reports wait on disk for the next start"
+    assert len([line for line in lines if "written to disk" in line["event"]]) == 1
+    await coordinator.start()
+    await poster.settle(SOON)
+    assert not files(tmp_path)
+
+
+async def test_what_can_not_be_removed_is_settled_all_the_same(
+    coordinator: CoordinatorHttp, line: SignedLine, tmp_path: Path
+) -> None:
+    class ReadOnly(Outbox):
+        def remove(self, attempt: AttemptId) -> None:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+    coordinator.refuse(REPORT_PATH, 503, "STORE_UNAVAILABLE")
+    poster = Poster(line, ReadOnly(tmp_path / "state", IDENTITY.address))
+    with capture_logs() as lines:
+        poster.submit(report())
+        task = next(task for task in asyncio.all_tasks() if "_deliver" in str(task.get_coro()))
+        await poster.settle(SOON)
+    assert len(coordinator.reports) == 1
+    assert task.done()
+    assert task.exception() is None
+    assert lines[-1]["reason"] == "Read-only file system"
 
 
 def test_a_report_that_is_too_old_interests_nobody(tmp_path: Path) -> None:
