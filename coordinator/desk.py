@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import structlog
 
-from coordinator.api.nodes import NodeRefused
+from coordinator.api.node_calls import NodeRefused
 from coordinator.dispatch.admission import Admission, Admitted, NeedsStake, Refused
 from coordinator.facts import Facts
 from coordinator.lifecycle.policy import Policy

@@ -19,7 +19,8 @@ from coordinator.api.answers import webhook_body
 from coordinator.api.app import create_app
 from coordinator.api.chat import ChatLimits
 from coordinator.api.credentials import Origins
-from coordinator.api.nodes import Audience, node_routes
+from coordinator.api.node_calls import Audience
+from coordinator.api.nodes import node_routes
 from coordinator.api.webhooks import Webhooks
 from coordinator.catalogue import Catalogue, CatalogueError
 from coordinator.counting.vocabularies import Vocabularies

@@ -27,6 +27,8 @@ SIGNATURE_HEADER = "x-node-signature"
 # The clock of a node may differ this much from the coordinator's; nonces are remembered for longer than twice this.
 TIME_WINDOW_MS = 60_000
 NONCE_MEMORY_MS = 3 * TIME_WINDOW_MS
+# Half the order of secp256k1. Of (r, s) and (r, n - s), which are of one key, the contract takes the lower (EIP-2).
+_HIGHEST_S = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 
 
 class SignatureMismatch(ValueError):
@@ -73,11 +75,11 @@ def sign_digest(key: PrivateKey, digest: bytes) -> str:
 
 
 def recover(digest: bytes, signature: str) -> str:
-    """The checksummed address that signed `digest`. Raises SignatureMismatch when the signature is no signature."""
+    """The checksummed address that signed `digest`. Raises SignatureMismatch for what the contract wouldn't take."""
     try:
         raw = bytes.fromhex(signature.removeprefix("0x"))
-        if len(raw) != 65 or raw[64] not in (27, 28):
-            raise SignatureMismatch("a signature is 65 bytes, the last of them 27 or 28")
+        if len(raw) != 65 or raw[64] not in (27, 28) or int.from_bytes(raw[32:64]) > _HIGHEST_S:
+            raise SignatureMismatch("a signature is 65 bytes, of the lower s, the last byte 27 or 28")
         recoverable = raw[:64] + bytes([raw[64] - 27])
         public = coincurve.PublicKey.from_signature_and_message(recoverable, digest, hasher=None)
         return checksummed(keccak(public.format(compressed=False)[1:])[12:])

@@ -12,7 +12,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from coordinator.api.front_door import FrontDoor
-from coordinator.api.nodes import Audience, node_routes
+from coordinator.api.node_calls import Audience
+from coordinator.api.nodes import node_routes
 from coordinator.desk import Desk
 from coordinator.dispatch.admission import Admitted, Refused
 from coordinator.facts import Facts
@@ -179,6 +180,7 @@ async def test_a_stranger_gets_no_challenge(client: Client) -> None:
         ({signing.NONCE_HEADER: "f"}, "BAD_SIGNATURE"),
         ({signing.TIME_HEADER: "1700000000000"}, "CLOCK_OFF"),
         ({signing.TIME_HEADER: "soon"}, "BAD_SIGNATURE"),
+        ({signing.TIME_HEADER: "9" * 4000}, "BAD_SIGNATURE"),
     ],
 )
 async def test_a_changed_header_is_refused(client: Client, change: dict[str, str], expected: str) -> None:

@@ -55,6 +55,18 @@ def test_a_signature_is_what_wallets_make_and_recovers() -> None:
     assert Account._recover_hash(digest, signature=signature) == ADDRESS
 
 
+def test_the_other_signature_of_a_pair_is_none() -> None:
+    """Who has r, s has r, n - s as well. The contract takes the lower alone: what it refuses must not pass here."""
+    digest = keccak(b"anything")
+    raw = bytes.fromhex(signing.sign_digest(KEY, digest)[2:])
+    order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+    upper = (order - int.from_bytes(raw[32:64], "big")).to_bytes(32, "big")
+    other = "0x" + (raw[:32] + upper + bytes([27 + 28 - raw[64]])).hex()
+    assert Account._recover_hash(digest, signature=other) == ADDRESS
+    with pytest.raises(signing.SignatureMismatch):
+        signing.recover(digest, other)
+
+
 @given(st.binary(max_size=70))
 def test_what_is_no_signature_is_refused(noise: bytes) -> None:
     with contextlib.suppress(signing.SignatureMismatch):
