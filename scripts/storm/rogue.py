@@ -93,8 +93,10 @@ class Rogue:
     async def run(self, seconds: float) -> None:
         """Never raises for the relay's sake: that it is down is what storms are for."""
         self._running = {asyncio.create_task(work) for work in (self._beat(), self._take(), self.meanwhile())}
-        await asyncio.sleep(seconds)
-        await end(self._running)
+        try:
+            await asyncio.sleep(seconds)
+        finally:  # also with a storm that fails: what it leaves behind would go on for ever
+            await end(self._running)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await self.over()
@@ -217,7 +219,7 @@ class Rogue:
         try:
             await self.misbehave(envelope)
         finally:
-            del self.held[envelope.attempt_id]
+            self.held.pop(envelope.attempt_id, None)  # what came twice is gone already
 
 
 def signed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import Any
 
 from scripts.storm.audit import Audit
@@ -38,24 +39,23 @@ async def storm(options: Options, tell: Callable[[str], None]) -> Report:
 
 async def _rage(options: Options, strikes: tuple[Strike, ...], made: Ground, tell: Callable[[str], None]) -> Report:
     ledger, clock = Ledger(), Clock()
-    watch = Watch(made.redis, clock)
-    setting = Setting(made.front, made.stranger, ledger.accepted)
-    injector = Injector(made.network, made.addresses, made.backends, watch, setting, options.seed)
-    load = Load(made.doors, made.sessions, ledger, clock)
-    async with asyncio.TaskGroup() as group:  # when the one fails, the other ends with it, not with the ground
-        clients = group.create_task(load.run(demand(options.seed, options.seconds, options.rate)))
-        await injector.run(strikes, clock, made.redis)
-        await injector.heal()
-        await asyncio.sleep(max(0.0, options.seconds - clock.now()))
-        tell(f"the storm is over: {len(ledger.entries)} requests, {len(ledger.unended())} under way")
-        over = clock.now()
-        await _settle(clients)
-    settled = clock.now() - over
-    audit = Audit(made.up, made.sessions, made.redis, asyncio.get_running_loop().time() + SETTLING_SECONDS)
-    tasks = await audit.tasks(ledger.accepted())
-    verdict = judge(ledger, tasks, await audit.chain(tasks), _breaches(injector), await leftovers(made.redis))
-    standings = [await _standing(options, made, number) for number in range(1, options.nodes + 1)]
-    await watch.close()
+    async with aclosing(Watch(made.redis, clock)) as watch:
+        setting = Setting(made.front, made.stranger, ledger.accepted)
+        injector = Injector(made.network, made.addresses, made.backends, watch, setting, options.seed)
+        load = Load(made.doors, made.sessions, ledger, clock)
+        async with asyncio.TaskGroup() as group:  # when the one fails, the other ends with it, not with the ground
+            clients = group.create_task(load.run(demand(options.seed, options.seconds, options.rate)))
+            await injector.run(strikes, clock, made.redis)
+            await injector.heal()
+            await asyncio.sleep(max(0.0, options.seconds - clock.now()))
+            tell(f"the storm is over: {len(ledger.entries)} requests, {len(ledger.unended())} under way")
+            over = clock.now()
+            await _settle(clients)
+        settled = clock.now() - over
+        audit = Audit(made.up, made.sessions, made.redis, asyncio.get_running_loop().time() + SETTLING_SECONDS)
+        tasks = await audit.tasks(ledger.accepted())
+        verdict = judge(ledger, tasks, await audit.chain(tasks), _breaches(injector), await leftovers(made.redis))
+        standings = [await _standing(options, made, number) for number in range(1, options.nodes + 1)]
     return Report(
         options.command, options.seed, options.nodes, options.seconds, SETTINGS, settled, verdict, ledger,
         injector.struck, watch.seen, standings,

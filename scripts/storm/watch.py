@@ -49,7 +49,7 @@ class Watch:
             self._watching.add(task)
             task.add_done_callback(self._watching.discard)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         await end(set(self._watching))
 
     async def _follow(self, fault: str, node: int, at: float, attempt: str, struck_ms: int) -> None:
