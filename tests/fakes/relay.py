@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -155,6 +156,7 @@ class FakeKeyBook:
 
     def __init__(self) -> None:
         self.refusal: RelayError | None = None
+        self.refused_at: list[float] = []  # time.monotonic
         self.denied: set[str] = set()  # scopes
         self.calls_ended = 0
 
@@ -171,6 +173,7 @@ class FakeKeyBook:
     async def admit(self, credential: Credential, choices: Mapping[Mode, str], call: str = "") -> Admitted:
         caller = await self.identify(credential)
         if self.refusal is not None:
+            self.refused_at.append(time.monotonic())
             raise self.refusal
         for mode, scope in choices.items():
             if scope not in self.denied:

@@ -32,6 +32,14 @@ class Served:
     server: uvicorn.Server
     keys: FakeKeyBook
 
+    async def lifted(self) -> float:
+        """Lifts `keys.refusal` once it has been told; when that was (time.monotonic)."""
+        async with asyncio.timeout(30):
+            while not self.keys.refused_at:
+                await asyncio.sleep(0.005)
+        self.keys.refusal = None
+        return self.keys.refused_at[0]
+
     def client(self, api_key: str = GOOD_KEY, max_retries: int = 0) -> AsyncOpenAI:
         return AsyncOpenAI(api_key=api_key, base_url=f"{self.base}/v2/openai/v1", max_retries=max_retries)
 
@@ -55,7 +63,7 @@ async def served() -> AsyncIterator[Served]:
         settings = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=1)
         server = uvicorn.Server(settings)
         serving = asyncio.create_task(server.serve())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not server.started:
                 await asyncio.sleep(0.005)
         port = server.servers[0].sockets[0].getsockname()[1]

@@ -17,8 +17,8 @@ from coordinator.api.streaming import KEEP_ALIVE
 from tests.fakes.upstream import ANSWER, DONE, chunk, hang_up, never, opened_stream
 from tests.integration.api.conftest import CHAT, MODEL, Served
 
-PATIENCE_S = 5.0
-CANCELLED_WITHIN_S = 1.0
+PATIENCE_S = 30.0
+CANCELLED_WITHIN_S = 5.0  # a few milliseconds on an idle machine
 ASKED: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hello!"}]}
 
 

@@ -22,7 +22,7 @@ from tests.integration.api.conftest import MODEL, Served
 from tests.parts.missing import missing
 
 CLIENT = Path(__file__).parents[2] / "node_client" / "client.mjs"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +153,7 @@ async def test_an_abort_reaches_the_upstream(served: Served) -> None:
 
     served.upstream.script = script
     assert (await node(served, "abort"))[0]["choices"][0]["delta"]["content"] == "Hel"
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(5):
         await served.upstream.cancelled.wait()
 
 
@@ -173,9 +173,7 @@ async def test_it_waits_as_long_as_a_rate_limited_upstream_asks_for(served: Serv
 
 async def test_it_waits_as_long_as_the_relay_asks_for(served: Served) -> None:
     served.keys.refusal = RateLimited("Too many requests.", retry_after=timedelta(seconds=2))
-    begun = time.monotonic()
     asking = asyncio.create_task(node(served, "retries"))
-    await asyncio.sleep(1)
-    served.keys.refusal = None
+    refused = await served.lifted()
     assert (await asking)[0]["choices"]
-    assert time.monotonic() - begun >= 2
+    assert time.monotonic() - refused >= 2
