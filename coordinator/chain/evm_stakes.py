@@ -11,8 +11,9 @@ from coordinator.chain.node_registry import NodeRegistry
 from coordinator.chain.rpc import W3, connect, disconnect, reaching
 from coordinator.lifecycle.stake import Registry, Stake
 
-# Blocks searched in one request. Endpoints allow 1,000 to unlimited; one that refuses is asked for ever fewer.
-_SPAN, _LEAST_SPAN = 50_000, 100
+# Blocks searched in one request. Endpoints allow 1,000 to unlimited, and 10,000 events: one that refuses is asked for
+# ever fewer, down to a single block, which has no room for so many on most chains; then for more again.
+_SPAN = 50_000
 
 
 class EvmStakes:
@@ -56,11 +57,13 @@ class EvmStakes:
                 nodes |= await self.search(first, end)
             except (ChainRejected, ChainUnavailable):
                 # too many blocks or too many events for this endpoint, as far as one can know
-                if self._span <= _LEAST_SPAN or end == first:
+                if end == first:
+                    self._span = _SPAN  # it was something else: an outage must not make the next search a slow one
                     raise
-                self._span = max((end - first + 1) // 4, _LEAST_SPAN)
+                self._span = max((end - first + 1) // 4, 1)
             else:
                 first = end + 1
+                self._span = min(self._span + self._span // 8 + 1, _SPAN)
         return nodes
 
     async def search(self, first: int, last: int) -> set[str]:

@@ -94,12 +94,14 @@ class NodeRegistry:
     async def touched(self, first: int, last: int) -> set[str]:
         """The nodes that have an event in the blocks from `first` to `last`, both included."""
         where = {"address": self.address, "topics": [_TOPICS], "fromBlock": hex(first), "toBlock": hex(last)}
-        return {_address(log["topics"][1]) for log in await self._ask("eth_getLogs", where)}
+        with reaching():
+            return {_address(log["topics"][1]) for log in await self._ask("eth_getLogs", where)}
 
     async def stake_at(self, node: str, block: int) -> Stake:
         """As of the end of that block."""
-        provider, wei, unbonds_at = await asyncio.gather(*(self._word_of(name, node, block) for name in _STAKE))
-        return Stake(_address(provider), int(wei, 16), int(unbonds_at, 16))
+        with reaching():
+            provider, wei, unbonds_at = await asyncio.gather(*(self._word_of(name, node, block) for name in _STAKE))
+            return Stake(_address(provider), int(wei, 16), int(unbonds_at, 16))
 
     async def _word_of(self, name: str, node: str, block: int) -> str:
         """Past web3's own encoding and decoding: with it, 1,000 nodes took 5 seconds of CPU."""
@@ -112,9 +114,9 @@ class NodeRegistry:
     async def _ask(self, method: str, *params: object) -> Any:
         with reaching():
             reply = await self._w3.provider.make_request(RPCEndpoint(method), list(params))
-        if "result" not in reply:
-            raise ChainRejected(str(reply.get("error"))[:300])
-        return reply["result"]
+            if "result" not in reply:
+                raise ChainRejected(str(reply.get("error"))[:300])
+            return reply["result"]
 
     async def _call(self, name: str, *args: object) -> Any:
         with reaching():

@@ -44,3 +44,5 @@ def reaching() -> Iterator[None]:
         raise ChainRejected("no such contract at that address") from error
     except (ClientError, OSError, TimeoutError, Web3Exception, ValueError) as error:
         raise ChainUnavailable(f"the RPC endpoint can't be reached ({type(error).__name__})") from error
+    except (LookupError, TypeError, AttributeError) as error:  # web3 trips over answers of a shape it doesn't expect
+        raise ChainUnavailable(f"the RPC endpoint talks nonsense ({type(error).__name__})") from error
