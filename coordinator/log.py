@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from typing import Any
 
 import structlog
 
@@ -11,8 +13,17 @@ import structlog
 _QUIET = ("uvicorn.access", "web3", "urllib3", "aiohttp.access", "asyncio")
 
 
+def _kind_and_place(error: Any) -> dict[str, object]:
+    """Of an exception that a library logs. Its words, and the variables that structlog would show, may hold a prompt or
+    a password."""
+    kind, _, trace = error
+    frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
+    return {"kind": kind.__name__, "frames": frames[-8:]}
+
+
 def configure(level: str, process: str) -> None:
     """Once, at the start of a process. `process` is on every line: api or chain."""
+    exceptions = structlog.processors.ExceptionRenderer(_kind_and_place)
     number = logging.getLevelNamesMapping()[level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -20,7 +31,7 @@ def configure(level: str, process: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()],
+        processors=[*shared, exceptions, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
@@ -32,7 +43,7 @@ def configure(level: str, process: str) -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.dict_tracebacks,
+                exceptions,
                 structlog.processors.JSONRenderer(),
             ],
         )
