@@ -1,12 +1,13 @@
 -- From a waiting task to its attempt and back: choosing a node, the Envelope, leases, ends.
 
--- A node's place in the free lists of its models. Returns its free slots (0 for one that is draining, suspended or not alive).
+-- A node's place in the free lists of its models. Returns its free slots (0 for one that is draining, suspended or not alive, or has not
+-- beaten yet: its first heartbeat empties its queue).
 local function refresh(node)
-  local n = redis.call('HMGET', 'relay:node:' .. node, 'slots', 'models', 'draining', 'worked')
+  local n = redis.call('HMGET', 'relay:node:' .. node, 'slots', 'models', 'draining', 'worked', 'new')
   if not n[1] then return 0 end
   local slots, held = tonumber(n[1]), redis.call('SCARD', 'relay:held:' .. node)
   local allowed, condition = allowance(node, slots, string.match(n[2], '[^\n]+'))
-  local serves = n[3] ~= '1' and redis.call('ZSCORE', 'relay:nodes', node)
+  local serves = n[3] ~= '1' and not n[5] and redis.call('ZSCORE', 'relay:nodes', node)
   local free = serves and allowed - held or 0
   for model in string.gmatch(n[2], '[^\n]+') do
     if free > 0 then redis.call('ZADD', 'relay:free:' .. model, rank(node, model, held, slots, tonumber(n[4]) or 0), node)

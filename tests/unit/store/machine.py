@@ -8,10 +8,10 @@ from collections import Counter
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from redis.asyncio import Redis
 
-from coordinator.errors import ProviderUnavailable, TaskNotFound, UpstreamError
+from coordinator.errors import ProviderUnavailable, TaskNotFound
 from coordinator.lifecycle.task import TaskView
 from coordinator.protocol.report import Refusal
 from coordinator.store.nodes import SessionEnded
@@ -38,6 +38,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.accepted: dict[str, int] = {}
         self.turns: Counter[str] = Counter()
         self.attempts: list[tuple[str, str]] = []
+        # what those held that have signed in anew and not beaten yet
+        self.silent: dict[str, set[str]] = {}
 
     async def _fresh(self) -> Redis:
         redis = self.connect()
@@ -54,24 +56,41 @@ class StoreMachine(RuleBasedStateMachine):
 
     # ── what clients, nodes, time and accidents do ──────────────────────────
 
+    @initialize(numbers=st.sets(NODES))
+    def begin(self, numbers: set[int]) -> None:
+        """Mostly with some nodes: without them hardly anything happens."""
+        for number in sorted(numbers):
+            self.sign_in(number, (MODEL,), True)
+
     @rule(
         model=st.sampled_from([MODEL, OTHER]),
         client=st.sampled_from(["a", "b", "c"]),
         talk=st.sampled_from(["", "one", "two"]),
+        count=st.integers(1, 3),
     )
-    def submit(self, model: str, client: str, talk: str) -> None:
-        """Turns of two conversations among other tasks."""
-        self.turns[talk] += 1
-        prefixes = tuple(f"{talk}-{turn}" for turn in range(self.turns[talk], 0, -1)) if talk else ()
-        try:
-            task = self.run(self.network.submit(model=model, client=client, prefixes=prefixes))
-            self.submitted[task] = model
-        except ProviderUnavailable:
-            assert not self.run(self.network.nodes.serving([model]))
+    def submit(self, model: str, client: str, talk: str, count: int) -> None:
+        """Turns of two conversations among other tasks; as many as fill the node that has them, and one more."""
+        for _ in range(count):
+            self.turns[talk] += 1
+            prefixes = tuple(f"{talk}-{turn}" for turn in range(self.turns[talk], 0, -1)) if talk else ()
+            try:
+                task = self.run(self.network.submit(model=model, client=client, prefixes=prefixes))
+                self.submitted[task] = model
+            except ProviderUnavailable:
+                assert not self.run(self.network.nodes.serving([model]))
 
-    @rule(number=NODES, models=st.sampled_from([(MODEL,), (MODEL, OTHER)]))
-    def sign_in(self, number: int, models: tuple[str, ...]) -> None:
-        self.run(self.network.sign_in(number, models=models))
+    @rule(number=NODES, models=st.sampled_from([(MODEL,), (MODEL, OTHER)]), beats=st.booleans())
+    def sign_in(self, number: int, models: tuple[str, ...], beats: bool) -> None:
+        """A process that has started anew may be a while before its first heartbeat."""
+        node = node_address(number)
+        self.run(self.network.open_session(node, models=models))
+        self.silent[node] = self.run(self.network.held(node))
+        if beats:
+            self.beat_once(node)
+
+    def beat_once(self, node: str, *running: str, draining: bool = False) -> None:
+        self.run(self.network.beat(node, *running, draining=draining))
+        self.silent.pop(node, None)
 
     @rule(number=NODES, lists=st.booleans(), draining=st.booleans())
     def beat(self, number: int, lists: bool, draining: bool) -> None:
@@ -80,7 +99,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         try:
             running = sorted(self.run(self.network.held(node))) if lists else []
-            self.run(self.network.beat(node, *running, draining=draining))
+            self.beat_once(node, *running, draining=draining)
         except SessionEnded:
             pass
 
@@ -123,10 +142,16 @@ class StoreMachine(RuleBasedStateMachine):
         if not self.attempts:
             return
         attempt, holder = data.draw(st.sampled_from(self.attempts))
-        task, _, number = attempt.rpartition("#")
-        error = UpstreamError("failed")
-        refusal = self.run(self.network.tasks.give_up_attempt(task, int(number), holder, how, error))  # type: ignore[arg-type]
+        refusal = self.run(self.network.fail(attempt, holder, how))
         assert refusal in (None, Refusal.LATE, Refusal.DUPLICATE)
+
+    @rule(number=NODES)
+    def backend_breaks(self, number: int) -> None:
+        """Whatever a node has goes wrong, and so does what it is given instead."""
+        node = node_address(number)
+        for _ in range(3):
+            for attempt in sorted(self.run(self.network.held(node))):
+                self.run(self.network.fail(attempt, node))
 
     @rule(data=st.data())
     def lease_ends(self, data: st.DataObject) -> None:
@@ -187,6 +212,7 @@ class StoreMachine(RuleBasedStateMachine):
             mine = await self.network.held(node_address(number))
             assert len(mine) <= 2, "more than its slots"
             assert not mine & held, "two holders of one attempt"
+            assert mine <= self.silent.get(node_address(number), mine), "work for who has not beaten yet"
             held |= mine
         assert open_attempts == leases == held
         for task in self.submitted:

@@ -8,10 +8,12 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 from eth_keys.datatypes import PrivateKey
 from redis.asyncio import Redis
 
+from coordinator.errors import UpstreamError
 from coordinator.lifecycle.money import Bill, Tokens
 from coordinator.lifecycle.order import Commitment, Order
 from coordinator.lifecycle.policy import Policy
@@ -30,12 +32,13 @@ COMMITMENT = Commitment("0x" + "11" * 32, "0x" + "22" * 32, "0x" + "33" * 32, "0
 REQUEST = b'{"model":"relay/test","messages":[{"role":"user","content":"\xc3\xa9 \\" /"}]}'
 
 
-# No lease ends and nobody is judged for a slow machine: in the state machines time passes by rules alone.
-# Two bad attempts suspend a node, and every node is as fast as any.
+# No lease or stage ends and nobody is judged for a slow machine: in the state machines time passes by rules alone.
+# Two bad attempts suspend a node, and every node is as fast as any, and soon free enough to be waited for.
 PATIENT = Policy(
-    lease=timedelta(hours=1), heartbeat=timedelta(minutes=30), affinity_wait=timedelta(hours=1), breaker_bad=2,
+    lease=timedelta(hours=1), heartbeat=timedelta(minutes=30), taken=timedelta(hours=1),
+    attempt_timeout=timedelta(hours=1), task_timeout=timedelta(hours=9), breaker_bad=2,
     suspension=timedelta(hours=1), longest_suspension=timedelta(hours=9), half_life=timedelta(days=99),
-    noise=timedelta(hours=9),
+    noise=timedelta(hours=9), affinity_wait=timedelta(hours=99),
 )  # fmt: skip
 
 
@@ -137,6 +140,12 @@ class Network:
         )  # fmt: skip
         tokens, signature = Tokens(3, 4), "0x" + "66" * 65
         return await self.tasks.complete(TaskId(task_id), int(number), node, answer, tokens, receipt, signature, 7)
+
+    async def fail(
+        self, attempt: str, node: str, how: Literal["refused", "fault", "handed_back"] = "fault"
+    ) -> Refusal | None:
+        task_id, _, number = attempt.rpartition("#")
+        return await self.tasks.give_up_attempt(TaskId(task_id), int(number), node, how, UpstreamError("failed"))
 
     async def envelopes(self, node: str) -> list[dict[str, object]]:
         """Takes all of a node's queue, oldest first, as its consumer would."""

@@ -50,6 +50,20 @@ async def test_a_new_session_gets_no_work_before_its_first_heartbeat(network: Ne
     assert await network.held(node) == {f"{task}#1"}
 
 
+async def test_what_it_reports_of_an_earlier_process_brings_it_none_either(network: Network) -> None:
+    """Its first heartbeat empties the queue: what was in there would be lost, and counted."""
+    node = await network.sign_in(1, slots=2)
+    before = await network.submit()
+    await network.beat(node, f"{before}#1")
+    await network.open_session(node, slots=2)
+    waiting = await network.submit()
+    assert await network.complete(f"{before}#1", node) is None
+    assert await network.held(node) == set()
+    await network.beat(node)
+    assert await network.held(node) == {f"{waiting}#1"}
+    assert len(await network.envelopes(node)) == 1
+
+
 async def test_a_dead_node_that_comes_back_signs_in_and_works_again(network: Network) -> None:
     node = await network.sign_in(1)
     await network.silence(node)
