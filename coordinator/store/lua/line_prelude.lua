@@ -14,7 +14,9 @@
 -- relay:turn            string numbers the starts from any line
 
 local AHEAD = 8  -- how far a round is searched for a conversation
-local SCAN = 16  -- how far a line or a free list is searched for a pair that has not been tried yet
+local SCAN = 16  -- how far a free list is searched for a pair that has not been tried yet
+-- How far a line is: a node that died with its slots full, and is back, has had as many of the first, and may have those behind them.
+local FARTHEST = 512
 -- Orders that differ by more than this don't meet in a line; tags have the other 31 bits of what a double holds.
 local ROUND = 4194304
 local PACE_HALF_LIFE = 60000  -- ms: what a minute of waiting has shown counts half a minute later
@@ -104,17 +106,26 @@ end
 -- Of one model's line, the task that this node should have, or nil: the first; but of a round, which is one task of each client, the first
 -- whose conversation it has in its cache. That costs nobody more than his place in that round.
 local function first_for(node, model)
-  local line, first, round = redis.call('ZRANGE', 'relay:line:' .. model, 0, SCAN - 1, 'WITHSCORES'), nil, nil
-  for i = 1, #line, 2 do
-    local id, tag = line[i], math.floor(tonumber(line[i + 1]) / ROUND)
-    if first and (tag > round or i > 2 * AHEAD) then break end
-    local t = redis.call('HMGET', task(id), 'tried', 'wants')
-    if (not first or t[2] == node) and (not was_tried(t[1], node) or not fresh_node_lives(model, t[1])) then
-      if t[2] == node then return id end
-      first, round = id, tag
-    end
+  local found, round, last, others = nil, nil, nil, {}
+  local function may_have(tried)
+    if not was_tried(tried, node) then return true end
+    if others[tried] == nil then others[tried] = fresh_node_lives(model, tried) end
+    return not others[tried]
   end
-  return first
+  for from = 0, FARTHEST - SCAN, SCAN do
+    local line = redis.call('ZRANGE', 'relay:line:' .. model, from, from + SCAN - 1, 'WITHSCORES')
+    for i = 1, #line, 2 do
+      local id, tag, at = line[i], math.floor(tonumber(line[i + 1]) / ROUND), from + (i + 1) / 2
+      if found and (tag > round or at > last) then return found end
+      local t = redis.call('HMGET', task(id), 'tried', 'wants')
+      if (not found or t[2] == node) and may_have(t[1]) then
+        if t[2] == node then return id end
+        found, round, last = id, tag, at + AHEAD - 1
+      end
+    end
+    if #line < 2 * SCAN then return found end
+  end
+  return found
 end
 
 -- Of all lines of a node's models (one a line), the task that it should have next, or nil: of the line that was served the longest ago.

@@ -112,6 +112,20 @@ async def test_a_task_that_waited_before_it_lost_its_node_is_first_too(network: 
     assert await starts(network, await network.sign_in(2, slots=1)) == [second, quiet, third, fourth]
 
 
+async def test_a_node_that_is_back_is_not_idle_because_it_has_had_the_first_in_line(network: Network) -> None:
+    """They wait for another node; those behind them need not."""
+    big = await network.sign_in(1, slots=40)
+    await submit(network, "loud", 40)
+    small = await network.sign_in(2, slots=1)
+    await submit(network, "loud", 1)
+    await network.silence(big)
+    await network.sign_in(1, slots=40)
+    assert await network.held(big) == set()
+    behind = await submit(network, "quiet", 2)
+    assert await network.held(big) == {f"{task}#1" for task in behind}
+    assert len(await network.held(small)) == 1
+
+
 async def test_a_flood_of_one_model_does_not_stall_another_on_the_same_node(network: Network) -> None:
     node = await network.sign_in(1, slots=1, models=(MODEL, OTHER))
     flood = await submit(network, "loud", 20)
