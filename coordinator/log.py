@@ -13,10 +13,10 @@ import structlog
 _QUIET = ("uvicorn.access", "web3", "urllib3", "aiohttp.access", "asyncio")
 
 
-def _kind_and_place(error: Any) -> dict[str, object]:
+def _kind_and_place(exc_info: Any) -> dict[str, object]:
     """Of an exception that a library logs. Its words, and the variables that structlog would show, may hold a prompt or
     a password."""
-    kind, _, trace = error
+    kind, _, trace = exc_info
     frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
     return {"kind": kind.__name__, "frames": frames[-8:]}
 

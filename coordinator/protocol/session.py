@@ -108,16 +108,20 @@ class Challenge(BaseModel):
     expires_in_s: int
 
 
+# Bounded, for the store keeps them for a day.
+Gpus = Annotated[tuple[Annotated[str, Field(max_length=100)], ...], Field(max_length=64)]
+
+
 class Hardware(BaseModel):
     """What the node says of its machine; shown to operators, never trusted."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    cpu_count: int | None = None
-    memory_bytes: int | None = None
-    gpus: tuple[str, ...] = ()
+    cpu_count: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    memory_bytes: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    gpus: Gpus = ()
     # The makers' ids (UUIDs): a machine that comes back under another key is the same machine.
-    gpu_ids: Annotated[tuple[Annotated[str, Field(max_length=100)], ...], Field(max_length=64)] = ()
+    gpu_ids: Gpus = ()
 
 
 class SessionRequest(BaseModel):

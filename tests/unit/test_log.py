@@ -24,7 +24,7 @@ except ValueError:
 
 
 def test_an_exception_is_logged_by_kind_and_place() -> None:
-    ran = subprocess.run([sys.executable, "-c", _FAILING], capture_output=True, text=True, check=True)  # noqa: S603
+    ran = subprocess.run([sys.executable, "-c", _FAILING], capture_output=True, text=True, check=True)
     lines = [json.loads(line) for line in ran.stderr.splitlines()]
     assert [line["event"] for line in lines] == ["Task exception was never retrieved", "ours"]
     for line in lines:

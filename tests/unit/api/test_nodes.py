@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 import httpx
@@ -306,3 +307,19 @@ async def test_malformed_messages_name_the_field_and_echo_nothing(client: Client
     assert code(reply) == (422, "MALFORMED")
     assert "session" in reply.text
     assert "SECRET" not in reply.text
+
+
+@pytest.mark.parametrize(
+    "hardware",
+    [
+        {"gpus": ["x" * 101]}, {"gpus": ["x"] * 65}, {"gpu_ids": ["x" * 101]}, {"cpu_count": -1},
+        {"memory_bytes": 2**63}, {"memory_bytes": int("9" * 4000)},
+    ],
+    ids=lambda hardware: next(iter(hardware)),
+)  # fmt: skip
+async def test_what_a_machine_is_called_has_a_size(client: Client, hardware: dict[str, object]) -> None:
+    """The store keeps it for a day."""
+    asked = {"node": address(KEY), "challenge": "c", "models": [MODEL], "slots": 1, "hardware": hardware}
+    body = json.dumps(asked).encode()
+    signed = signing.sign_request(KEY, "POST", session.SESSION_PATH, body, "localhost")
+    assert code(await client.http.post(session.SESSION_PATH, content=body, headers=signed)) == (422, "MALFORMED")
