@@ -13,8 +13,8 @@ from coordinator.lifecycle.reports import Reports
 from coordinator.protocol import session as wire
 from coordinator.protocol.report import Report, ReportReply
 from coordinator.store.acl import BrokerUsers, UserGone
+from coordinator.store.challenges import CHALLENGE_LIFE
 from coordinator.store.nodes import (
-    CHALLENGE_LIFE,
     Banned,
     ChallengeUnknown,
     NodeStore,
@@ -59,7 +59,7 @@ class Desk:
         return standing
 
     async def challenge(self, node: str) -> wire.Challenge:
-        """Refused before anything is stored: a stranger can't fill the store with challenges."""
+        """Anybody may ask in a node's name: nothing is stored."""
         await self._admit(node)
         return wire.Challenge(
             challenge=await self._nodes.challenge(node), expires_in_s=round(CHALLENGE_LIFE.total_seconds())

@@ -100,7 +100,7 @@ class ChallengeRequest(BaseModel):
 
 
 class Challenge(BaseModel):
-    """32 random bytes as hex, good once and for a minute, for the node that asked."""
+    """Opaque; good once and for a minute, for the node that it was asked for."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -134,7 +134,7 @@ class SessionRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     node: NodeAddress
-    challenge: str
+    challenge: Annotated[str, Field(max_length=200)]
     models: Annotated[tuple[ModelName, ...], Field(min_length=1, max_length=100)]
     slots: Annotated[int, Field(ge=1, le=4096)]
     version: Annotated[str, Field(max_length=50)] = ""

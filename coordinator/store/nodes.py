@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
 
 from redis.asyncio import Redis
 
 from coordinator.protocol.session import Heartbeat, HeartbeatReply, NoWork, SessionRequest, Standing
+from coordinator.store.challenges import Challenges
 from coordinator.store.scripts import Scripts, texts, unavailable
 from coordinator.store.standing import standing
-
-CHALLENGE_LIFE = timedelta(seconds=60)
 
 
 class SessionEnded(Exception):
@@ -70,19 +68,20 @@ class NodeStore:
 
     def __init__(self, redis: Redis, scripts: Scripts) -> None:
         self._redis, self._scripts = redis, scripts
+        self._challenges = Challenges(redis)
 
     async def challenge(self, node: str) -> str:
-        value = secrets.token_hex(32)
-        with unavailable():
-            await self._redis.set(f"relay:challenge:{node}:{value}", "1", ex=CHALLENGE_LIFE)
-        return value
+        return await self._challenges.new(node)
 
     async def open_session(self, request: SessionRequest, nonce: str) -> Opened:
         """Raises ChallengeUnknown, Replayed, Banned, and SessionEnded for a renewal of what was taken over."""
-        session = secrets.token_hex(16)
+        session, good_until = secrets.token_hex(16), await self._challenges.good_until(request.node, request.challenge)
+        if good_until is None:
+            raise ChallengeUnknown
         said, *more = await self._scripts.call(
             "session", request.node, request.challenge, nonce, session, request.slots, "\n".join(request.models),
             request.version, request.hardware.model_dump_json(), request.previous or "",
+            good_until,
         )  # fmt: skip
         if said == b"CHALLENGE_UNKNOWN":
             raise ChallengeUnknown

@@ -1,10 +1,11 @@
 -- Opens a node's session. One that names the node's own session as `previous` renews it, and disturbs nothing; any other takes over,
 -- and gets work from its first heartbeat on, which says that its consumer is up.
 -- arg: node challenge nonce session slots models(one a line) version hardware(json) previous('': none)
+--   good_until(ms: the challenge, which the caller has found to be one of ours)
 -- Returns {OK, broker user that goes at once...} | {SESSION_SUPERSEDED} (`previous` is not the session that lives)
---   | {CHALLENGE_UNKNOWN} (never given, used, or too old) | {REPLAYED} | {BANNED, reason}
+--   | {CHALLENGE_UNKNOWN} (used, or too old) | {REPLAYED} | {BANNED, reason}
 local node, session, previous = arg(1), arg(4), arg(9)
-if redis.call('DEL', 'relay:challenge:' .. node .. ':' .. arg(2)) == 0 then return {'CHALLENGE_UNKNOWN'} end
+if not first_answer(node, arg(2), tonumber(arg(10))) then return {'CHALLENGE_UNKNOWN'} end
 if not first_use(node, arg(3)) then return {'REPLAYED'} end
 local ban = redis.call('HGET', 'relay:banned', node)
 if ban then return {'BANNED', ban} end

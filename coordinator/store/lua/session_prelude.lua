@@ -3,6 +3,8 @@
 -- relay:node:{node}           of its session: session, until_ms; of the one before, until the renewed one's first heartbeat: previous,
 --                             previous_until_ms; new: until the first heartbeat of a process that did not renew
 -- relay:nonce:{node}:{nonce}  string  a used one, remembered for longer than what it was signed with is good
+-- relay:challenge:{node}:{challenge}  string  one that was answered, until it would have run out (challenges.py); relay:challenge_key  what
+--                             they are made with
 -- relay:users                 zset    broker user -> when it goes (ms). Every user is in here before it is made, and until it is removed
 -- relay:banned                hash    node -> the operator's reason
 
@@ -16,6 +18,11 @@ local function user_goes(node, session, at) redis.call('ZADD', 'relay:users', in
 
 local function first_use(node, nonce)
   return redis.call('SET', 'relay:nonce:' .. node .. ':' .. nonce, '1', 'PX', NONCE_MEMORY, 'NX')
+end
+
+local function first_answer(node, challenge, good_until)
+  if good_until <= NOW then return false end
+  return redis.call('SET', 'relay:challenge:' .. node .. ':' .. challenge, '1', 'PX', int(good_until - NOW + 1), 'NX')
 end
 
 -- Of a signed request within a session: OK (and whether it is the first of a process that did not renew) | SESSION_ENDED

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from coordinator.protocol.session import Heartbeat, NoWork, SessionRequest
 from coordinator.protocol.signing import TIME_WINDOW_MS
+from coordinator.store.challenges import CHALLENGE_LIFE, Challenges
 from coordinator.store.nodes import ChallengeUnknown, Replayed, SessionEnded
 from tests.unit.store.network import MODEL, Network, new_nonce, node_address
 
@@ -20,6 +23,41 @@ async def test_a_challenge_is_good_once_and_for_its_own_node(network: Network) -
     await network.nodes.open_session(request, new_nonce())
     with pytest.raises(ChallengeUnknown):
         await network.nodes.open_session(request, new_nonce())
+
+
+async def test_challenges_leave_nothing_in_the_store(network: Network) -> None:
+    """Anybody may ask for one, for an address that stands on chain: that must neither fill the store nor crowd out the
+    one that the node itself has asked for."""
+    node = node_address(1)
+    first = await network.nodes.challenge(node)
+    before = await network.redis.dbsize()
+    others = {await network.nodes.challenge(node) for _ in range(200)}
+    assert len(others) == 200
+    assert await network.redis.dbsize() == before
+    request = SessionRequest(node=node, challenge=first, models=(MODEL,), slots=1)
+    await network.nodes.open_session(request, new_nonce())
+    assert 0 < await network.redis.pttl(f"relay:challenge:{node}:{first}") <= 61_000
+
+
+@pytest.mark.parametrize("made_up", ["", "ab" * 32, "é" * 64, "f" * 12 + "0" * 84])
+async def test_a_challenge_that_was_never_given_is_unknown(network: Network, made_up: str) -> None:
+    node = node_address(1)
+    given = await network.nodes.challenge(node)
+    for challenge in (made_up, given[:-1], given[:-1] + ("0" if given[-1] != "0" else "1"), "f" + given[1:]):
+        request = SessionRequest(node=node, challenge=challenge, models=(MODEL,), slots=1)
+        with pytest.raises(ChallengeUnknown):
+            await network.nodes.open_session(request, new_nonce())
+
+
+async def test_a_challenge_is_good_for_a_minute(network: Network) -> None:
+    node, past = node_address(1), Challenges(network.redis)
+    old = await past.new(node, ago=CHALLENGE_LIFE)
+    with pytest.raises(ChallengeUnknown):
+        await network.nodes.open_session(
+            SessionRequest(node=node, challenge=old, models=(MODEL,), slots=1), new_nonce()
+        )
+    young = await past.new(node, ago=CHALLENGE_LIFE - timedelta(seconds=30))
+    await network.nodes.open_session(SessionRequest(node=node, challenge=young, models=(MODEL,), slots=1), new_nonce())
 
 
 async def test_a_second_start_takes_over_and_the_first_is_told(network: Network) -> None:
