@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 # A definition begins in the first column and goes on to the next one; there is nothing else at that level.
 _DEFINITION = re.compile(r"^local (?:function (\w+)|([\w, ]+?) *=)", re.MULTILINE)
@@ -30,6 +31,7 @@ def link(preludes: Sequence[str], script: str, values: Mapping[str, int | str]) 
     return "".join([*reversed(needed), script])
 
 
+@cache
 def _bare(source: str) -> str:
     return _COMMENT.sub("", source)
 
@@ -38,6 +40,7 @@ def _filled(source: str, values: Mapping[str, int | str]) -> str:
     return re.sub(r"\b[A-Z]+\.\w+", lambda name: str(values.get(name[0], name[0])), source)
 
 
+@cache
 def _definitions(source: str) -> list[tuple[set[str], str]]:
     """Each with the names that it defines."""
     starts = list(_DEFINITION.finditer(source))
@@ -50,5 +53,6 @@ def _definitions(source: str) -> list[tuple[set[str], str]]:
     ]
 
 
-def _words(source: str) -> set[str]:
-    return set(_WORD.findall(_TEXT.sub("", source)))
+@cache
+def _words(source: str) -> frozenset[str]:
+    return frozenset(_WORD.findall(_TEXT.sub("", source)))
