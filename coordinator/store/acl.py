@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import secrets
 from collections.abc import Iterable
 from datetime import timedelta
@@ -29,6 +30,8 @@ log = structlog.get_logger(__name__)
 _COMMANDS = ["hello", "ping", "select", "client|setname", "client|setinfo", "brpop"]
 _USERS = "relay:users"
 _PREFIX = "node-"
+# Of a session, or of a node as older versions had it. Other names are the operator's, whatever they begin with.
+_OURS = re.compile(_PREFIX + r"0x[0-9a-fA-F]{40}(-[0-9a-f]{8})?")
 # Redis writes its whole users file at once and does nothing else meanwhile, 46 ms with 1,000 users: those that sign in
 # together share it, and what was removed waits for company.
 _SAVE_EVERY = timedelta(milliseconds=250)
@@ -49,6 +52,7 @@ class BrokerUsers:
 
     def __init__(self, redis: Redis, where: str) -> None:
         self._redis, self.where = redis, where
+        self._database = redis.connection_pool.connection_kwargs.get("db") or 0
         self._saving: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
         self._going: set[str] = set()
@@ -73,7 +77,7 @@ class BrokerUsers:
                 raise UserGone
             await self._save()
         scheme, address = self.where.split("://")
-        url = f"{scheme}://{quote(name)}:{password}@{address}/0"
+        url = f"{scheme}://{quote(name)}:{password}@{address}/{self._database}"
         return BrokerCredential(url=url, queue=queue, key_prefix=prefix)
 
     async def remove(self, names: Iterable[str]) -> None:
@@ -109,7 +113,7 @@ class BrokerUsers:
         """Users of nodes that no session has: of a store that was put back from a copy, or of an older version."""
         with unavailable():
             there = await self._redis.execute_command("ACL", "USERS")  # type: ignore[no-untyped-call]
-            ours = [name.decode() for name in there if name.startswith(_PREFIX.encode())]
+            ours = [name for name in (raw.decode(errors="replace") for raw in there) if _OURS.fullmatch(name)]
             if not ours:
                 return []
             pipe = self._redis.pipeline(transaction=False)

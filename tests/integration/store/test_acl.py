@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from coordinator.protocol.session import BrokerCredential
 from coordinator.store.acl import BrokerUsers, UserGone, user_name
+from coordinator.store.connection import connect
 from tests.parts.servers import RedisServer
 from tests.unit.store.network import Network, node_address
 
@@ -170,6 +172,32 @@ async def test_a_user_whose_session_ends_while_it_is_made_is_not_left_behind(
     with pytest.raises(UserGone):
         await users.grant(node, opened.session)
     assert await redis.execute_command("ACL", "USERS") == [b"default"]  # type: ignore[no-untyped-call]
+
+
+async def test_orphans_are_nodes_and_nobody_else(network: Network, redis: Redis, redis_server: RedisServer) -> None:
+    """A Redis has users of its operator's, and "node-" begins what people call a program of theirs as well."""
+    users, node = BrokerUsers(redis, f"redis://{redis_server.address}"), await network.sign_in(1)
+    await users.grant(node, network.sessions[node])
+    living = user_name(node, network.sessions[node])
+    orphans = {f"node-{node}", user_name(node_address(2), "0" * 32)}
+    operators = {"node-exporter", "node-app-12345678", f"node-{node}-backup", "operator"}
+    for name in orphans | operators:
+        await redis.execute_command("ACL", "SETUSER", name, "on")  # type: ignore[no-untyped-call]
+    assert set(await users.remove_orphans()) == orphans
+    there = {name.decode() for name in await redis.execute_command("ACL", "USERS")}  # type: ignore[no-untyped-call]
+    assert there == operators | {living, "default"}
+
+
+async def test_a_store_in_another_database_has_its_queues_there(redis_server: RedisServer) -> None:
+    store = connect(SecretStr(redis_server.url.removesuffix("/0") + "/3"))
+    network, users = Network(store), BrokerUsers(store, f"redis://{redis_server.address}")
+    node = await network.sign_in(1)
+    credential = await users.grant(node, network.sessions[node])
+    await network.submit()
+    own: Redis = Redis.from_url(credential.url, protocol=2)
+    assert await own.brpop([f"{credential.key_prefix}{credential.queue}"], timeout=1)
+    await own.aclose()
+    await store.aclose()
 
 
 async def test_many_sign_in_at_once_and_share_the_saving(
