@@ -11,7 +11,6 @@ import signal
 import time
 from collections.abc import Callable
 
-import pytest
 from redis import Redis
 
 from tests.e2e.relay_client import client, ended, submit
@@ -20,7 +19,6 @@ from tests.parts.network import RunningNetwork
 TASKS, CUTS = 20, 3
 
 
-@pytest.mark.timeout(120)
 async def test_nodes_consume_again_after_their_connections_are_cut(
     network: RunningNetwork, report: Callable[[str], None]
 ) -> None:

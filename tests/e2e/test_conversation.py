@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import httpx
-import pytest
 
 from tests.e2e.relay_client import CHAT, body, client, ended
 from tests.parts.network import RunningNetwork
@@ -30,7 +29,6 @@ class Talk:
         self.messages += [answer["choices"][0]["message"], {"role": "user", "content": "And what is 2 + 3?"}]
 
 
-@pytest.mark.timeout(60)
 async def test_conversations_stay_where_they_are(network: RunningNetwork, report: Callable[[str], None]) -> None:
     # different from the first word on: llama.cpp lets a newcomer write over a conversation that begins as it does
     talks = [Talk(f"{what} What is {what}? " * 12) for what in ("A lease!", "7 + 5!", "Hello!", "The relay!")]

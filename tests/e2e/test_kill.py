@@ -79,9 +79,12 @@ async def kill_while_busy(network: RunningNetwork, victim: str) -> Fate:
         fate.accepted = time.monotonic() - killed
         tasks = await asyncio.gather(*(ended(http, task_id) for task_id in ids))
         fate.ended = time.monotonic() - killed
+        await asyncio.gather(*(recorded(http, task_id) for task_id in ids))
+        # again: the chain writer had to see first that a chain which was killed has forgotten what was confirmed
         proofs = await asyncio.gather(*(recorded(http, task_id) for task_id in ids))
         fate.recorded = time.monotonic() - killed
     check(network.up, ids, tasks, proofs)
+    told_once(network.up, tasks, forgetful=victim == "chain")
     fate.outcomes = Counter(task["error_code"] if task["status"] == "failed" else "completed" for task in tasks)
     fate.retried = sum(proof["attempt"] > 1 for proof in proofs)
     return fate
@@ -100,10 +103,17 @@ def check(up: dict[str, Any], ids: list[str], tasks: list[dict[str, Any]], proof
             assert on_chain.status == COMPLETED
             assert on_chain.response_hash == salted(proof["salt"], proof["answer"])
             assert on_chain.node == proof["node"].lower()
+
+
+def told_once(up: dict[str, Any], tasks: list[dict[str, Any]], *, forgetful: bool) -> None:
+    """`forgetful`: anvil's snapshots hold the state of a block a moment before they hold the block, so when it was
+    killed it may have forgotten an event, and not what it was about."""
     opened, completed = events(up, OPENED_EVENT), events(up, COMPLETED_EVENT)
     for task in tasks:
-        address = task["task_address"].lower()
-        assert (opened[address], completed[address]) == (1, int(task["status"] == "completed"))
+        address, ends = task["task_address"].lower(), int(task["status"] == "completed")
+        assert opened[address] <= 1
+        assert completed[address] <= ends
+        assert forgetful or (opened[address], completed[address]) == (1, ends)
 
 
 @pytest.mark.timeout(600)

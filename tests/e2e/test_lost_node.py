@@ -32,10 +32,11 @@ from tests.parts.network import need_parts
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SLOTS = 8
 LEASE_SECONDS, A_MOMENT = 10.0, 1.0
+PATIENCE = 60.0  # seconds
 
 
 class Backend:
-    """Holds each request until its prompt is let go. `came`: when each prompt was asked (time.monotonic)."""
+    """Holds each request until its prompt is let go. `came`: when each prompt was asked (time.time, as Redis's)."""
 
     def __init__(self) -> None:
         self.came: defaultdict[str, list[float]] = defaultdict(list)
@@ -47,7 +48,7 @@ class Backend:
 
     async def complete(self, request: web.Request) -> web.Response:
         prompt = prompt_of(await request.text())
-        self.came[prompt].append(time.monotonic())
+        self.came[prompt].append(time.time())
         await self._gates[prompt].wait()
         message = {"role": "assistant", "content": f"It was: {prompt}"}
         choice = {"index": 0, "finish_reason": "stop", "message": message, "logprobs": None}
@@ -129,12 +130,19 @@ def held(redis: Redis, node: str) -> list[str]:
     return [prompt_of(redis.hget(f"relay:task:{task}", "request").decode()) for task in tasks]
 
 
+def assigned(redis: Redis, prompts: list[str]) -> list[float]:
+    """When each prompt's task was given to a node for the last time: seconds, by the store's own clock."""
+    names = [str(key.decode()) for key in redis.scan_iter("relay:task:*", count=1000)]
+    tasks = [redis.hmget(name, ["request", "assigned_ms"]) for name in names]
+    times = {prompt_of(request.decode()): int(at) / 1000 for request, at in tasks if request and at}
+    return [times[prompt] for prompt in prompts]
+
+
 def again(came: dict[str, list[float]], prompts: list[str]) -> list[list[float]]:
     """When each prompt was asked but for the first time."""
     return [came[prompt][1:] for prompt in prompts]
 
 
-@pytest.mark.timeout(120)
 async def test_eight_attempts_of_a_killed_node_run_elsewhere_in_time(
     two_nodes: Network, backend: Backend, report: Callable[[str], None]
 ) -> None:
@@ -143,19 +151,20 @@ async def test_eight_attempts_of_a_killed_node_run_elsewhere_in_time(
     with Redis.from_url(up["redis_url"]) as redis:
         async with client(up) as http:
             prompts, calls = ask(http, "lost", 2 * SLOTS)
-            await happens(lambda: len(came) == 2 * SLOTS, 20, lambda: f"only {len(came)} run")
+            await happens(lambda: len(came) == 2 * SLOTS, PATIENCE, lambda: f"only {len(came)} run")
             doomed, others = held(redis, first), held(redis, second)
             assert (len(doomed), len(others)) == (SLOTS, SLOTS)
             backend.let_go(*others)
-            await happens(lambda: not held(redis, second), 10, lambda: "the other node did not end its own")
+            await happens(lambda: not held(redis, second), PATIENCE, lambda: "the other node did not end its own")
 
             two_nodes.family.let_die("node 1")
-            killed = time.monotonic()
+            killed = time.time()
             os.kill(two_nodes.family.pid("node 1"), signal.SIGKILL)
-            await happens(lambda: all(again(came, doomed)), LEASE_SECONDS + 5 * A_MOMENT, lambda: again(came, doomed))
+            await happens(lambda: all(again(came, doomed)), PATIENCE, lambda: again(came, doomed))
+            given = assigned(redis, doomed)
             backend.let_go(*doomed)
             answers = await asyncio.gather(*calls)
-            answered = time.monotonic() - killed
+            answered = time.time() - killed
             proofs = await asyncio.gather(*(recorded(http, task_id) for task_id, _ in answers))
 
     times = sorted(times[0] - killed for times in again(came, doomed))
@@ -163,14 +172,15 @@ async def test_eight_attempts_of_a_killed_node_run_elsewhere_in_time(
         f"kill -9 of a node that held {SLOTS} attempts: all run elsewhere {times[0]:.1f} to {times[-1]:.1f} s later, "
         f"answered {answered:.1f} s later"
     )
-    assert times[-1] <= LEASE_SECONDS + A_MOMENT
+    assert max(given) - killed <= LEASE_SECONDS + A_MOMENT
+    # and to the other node's backend it is a few milliseconds more, which a busy machine may make a second
+    assert times[-1] <= max(given) - killed + LEASE_SECONDS / 2
     assert [text for _, text in answers] == [f"It was: {prompt}" for prompt in prompts]
     assert [len(came[prompt]) for prompt in prompts] == [2 if prompt in doomed else 1 for prompt in prompts]
     assert {proof["node"] for proof in proofs} == {second}
     assert completed_once(up, proofs)
 
 
-@pytest.mark.timeout(120)
 async def test_a_second_start_with_the_same_key_takes_over_at_once(
     two_nodes: Network, backend: Backend, report: Callable[[str], None]
 ) -> None:
@@ -182,18 +192,19 @@ async def test_a_second_start_with_the_same_key_takes_over_at_once(
     with Redis.from_url(up["redis_url"]) as redis:
         async with client(up) as http:
             prompts, calls = ask(http, "taken over", 2 * SLOTS)
-            await happens(lambda: len(held(redis, address)) == SLOTS, 20, lambda: held(redis, address))
+            await happens(lambda: len(held(redis, address)) == SLOTS, PATIENCE, lambda: held(redis, address))
             doomed = held(redis, address)
-            await happens(lambda: set(doomed) <= came.keys(), 20, lambda: came)
+            await happens(lambda: set(doomed) <= came.keys(), PATIENCE, lambda: came)
             began = time.monotonic()
             with recipe.log.open("ab") as log:
                 second = await asyncio.create_subprocess_exec(
                     *recipe.command(), cwd=ROOT, env={**os.environ, **recipe.environment}, stdout=log, stderr=log
                 )
             try:
-                assert await asyncio.wait_for(first.ended, 20) == 3
+                assert await asyncio.wait_for(first.ended, PATIENCE) == 3
                 ended_after = time.monotonic() - began
-                await happens(lambda: all(again(came, doomed)), 2 * A_MOMENT, lambda: again(came, doomed))
+                # nobody waited for a lease
+                await happens(lambda: all(again(came, doomed)), LEASE_SECONDS / 2, lambda: again(came, doomed))
                 took = time.monotonic() - began
                 backend.let_go(*prompts)
                 answers = await asyncio.gather(*calls)

@@ -29,7 +29,7 @@ from tests.parts.network import RunningNetwork
 TASKS = 200
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_two_hundred_at_once(network: RunningNetwork, report: Callable[[str], None]) -> None:
     up = network.up
     async with client(up) as http:

@@ -69,7 +69,7 @@ def stranger(network: RunningNetwork, tmp_path: Path) -> Iterator[Stranger]:
     stranger = Stranger(tmp_path, network)
     yield stranger
     stranger.process.send_signal(signal.SIGTERM)
-    stranger.process.wait(30)
+    stranger.process.wait(60)
 
 
 def test_a_stranger_joins_and_leaves(

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.e2e.relay_client import CHAT, FAILED, TaskOnChain, body, client, ended, recorded, submit
 from tests.parts.network import RunningNetwork
@@ -56,7 +55,6 @@ async def insist(http: httpx.AsyncClient, content: str, until: asyncio.Event) ->
     return told
 
 
-@pytest.mark.timeout(180)
 async def test_retries_through_a_kill_of_the_api_make_one_task_each(
     network: RunningNetwork, report: Callable[[str], None]
 ) -> None:
@@ -93,7 +91,6 @@ def frozen(pids: list[int]) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.timeout(180)
 async def test_tasks_are_cancelled_in_the_line_and_in_a_nodes_hands(
     network: RunningNetwork, report: Callable[[str], None]
 ) -> None:
@@ -104,14 +101,14 @@ async def test_tasks_are_cancelled_in_the_line_and_in_a_nodes_hands(
         with frozen(up["pids"]["nodes"]):
             synchronous = asyncio.create_task(http.post(CHAT, json=body("What is 1 + 2?", mode="opengpu")))
             ids = await asyncio.gather(*(submit(http, f"What is {n} + 4?") for n in range(BUSY - 1)))
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while len(rows := await listed(http, since)) < BUSY:
                     await asyncio.sleep(0.05)
             waiting = [row["queue"]["position"] for row in rows]
             assert (waiting.count(0), sorted(waiting)[-1]) == (SLOTS, BUSY - SLOTS)
             (first,) = {row["task_id"] for row in rows} - set(ids)
             bodies = [(await http.post(f"/v2/tasks/{row['task_id']}/cancel")).json() for row in rows]
-            reply = await asyncio.wait_for(synchronous, 5)
+            reply = await asyncio.wait_for(synchronous, 60)
         thawed = time.monotonic()
         assert {seen["error_code"] for seen in bodies} == {"TASK_CANCELED"}
         assert (reply.status_code, reply.headers["x-task-id"]) == (410, first)

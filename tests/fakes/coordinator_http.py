@@ -27,7 +27,7 @@ from coordinator.protocol.report import Report, ReportReply
 
 CHAIN_ID = 31337
 TASK_REGISTRY = "0x" + "5F" * 20
-PATIENCE = 15.0  # seconds
+PATIENCE = 60.0  # seconds
 
 Credentials = Callable[[str], wire.BrokerCredential]  # of a node's address
 

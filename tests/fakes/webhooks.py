@@ -92,7 +92,7 @@ class Receiver:
             await runner.cleanup()
 
     async def until(self, count: int) -> None:
-        async with asyncio.timeout(10), self.arrived:
+        async with asyncio.timeout(60), self.arrived:
             await self.arrived.wait_for(lambda: len(self.got) >= count)
 
 
@@ -144,5 +144,5 @@ class FakeDeliveries:
             pass
 
     async def until(self, true: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10), self.changed:
+        async with asyncio.timeout(60), self.changed:
             await self.changed.wait_for(true)

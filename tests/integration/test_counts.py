@@ -46,7 +46,7 @@ TALK = [
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
     running = server.start(slots=4)
-    with httpx.Client(base_url=running.listening_address, timeout=30) as client:
+    with httpx.Client(base_url=running.listening_address, timeout=60) as client:
         yield client
     del running
 

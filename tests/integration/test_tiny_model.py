@@ -12,7 +12,7 @@ from scripts.tiny_model import server
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
     running = server.start(slots=2)
-    with httpx.Client(base_url=running.listening_address, timeout=30) as client:
+    with httpx.Client(base_url=running.listening_address, timeout=60) as client:
         yield client
     del running
 

@@ -81,7 +81,7 @@ class SmallNetwork:
         self.redis: Redis = connect(SecretStr(self.redis_server.url))
         await publish(self.redis, SPACE)
         await self.backend.start()
-        self.http = httpx.AsyncClient(base_url=self.url, timeout=30, verify=self._tls or True, trust_env=False)
+        self.http = httpx.AsyncClient(base_url=self.url, timeout=60, verify=self._tls or True, trust_env=False)
         await self.start_api()
 
     async def __aexit__(self, *_: object) -> None:

@@ -20,10 +20,10 @@ from scripts.network.children import ROOT, die_with
 from scripts.network.redis import binary
 from tests.parts.missing import missing
 
-PATIENCE = 90.0  # seconds until all is ready, and until all is stopped
+PATIENCE = 180.0  # seconds until all is ready, and until all is stopped
 
 
-def eventually(look: Callable[[], Any], patience: float = 30.0, what: str = "it") -> Any:
+def eventually(look: Callable[[], Any], patience: float = 60.0, what: str = "it") -> Any:
     """The first true thing that `look` returns. Raises AssertionError when time is up."""
     deadline = time.monotonic() + patience
     while not (seen := look()):

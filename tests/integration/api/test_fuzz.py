@@ -54,7 +54,7 @@ class Wire:
         for fresh in (False, True):
             if self._connection is None or fresh:
                 self.close()
-                self._connection = http.client.HTTPConnection(self._host, self._port, timeout=30)
+                self._connection = http.client.HTTPConnection(self._host, self._port, timeout=60)
             try:
                 return self._exchange(self._connection, method, target, headers, body)
             except (http.client.RemoteDisconnected, ConnectionError):  # it was closed after the last answer

@@ -109,7 +109,7 @@ def upstream() -> Iterator[str]:
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     yield fake.base_url
     loop.call_soon_threadsafe(stop.set)
     thread.join(10)
@@ -131,7 +131,7 @@ def _api(port: int, settings: dict[str, str], log: Path) -> Server:
 
 async def spend(processes: Processes, requests: int) -> list[httpx.Response]:
     """All at once, half of them to each process."""
-    async with httpx.AsyncClient(headers=processes.headers, timeout=30) as client:
+    async with httpx.AsyncClient(headers=processes.headers, timeout=60) as client:
         urls = [f"{processes.bases[number % 2]}{CHAT}" for number in range(requests)]
         return await asyncio.gather(*(client.post(url, json=BODY) for url in urls))
 

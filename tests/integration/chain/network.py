@@ -27,6 +27,7 @@ from tests.fakes.chain_benches import RedisBench
 from tests.fakes.chain_tasks import Task
 from tests.parts.servers import Anvil
 
+PATIENCE = 60.0  # seconds
 POLICY = WriterPolicy(
     batch_wait=timedelta(milliseconds=50),
     idle_look=timedelta(milliseconds=200),
@@ -150,10 +151,24 @@ class Line:
 
         return await self.until_records(there, tasks)
 
+    async def until_on_chain(self) -> None:
+        """Until all is where the chain has it: what was confirmed and is gone, confirmed anew."""
+        async with asyncio.timeout(PATIENCE):
+            while not all([await self._is_where_it_says(task) for task in self.tasks]):
+                await asyncio.sleep(0.02)
+
+    async def _is_where_it_says(self, task: Task) -> bool:
+        record = await self.bench.record(task.id)
+        for leg in Leg:
+            place = await self.network.chain.place_of(task.address, leg)
+            if place is None or (record[leg], record.get(f"{leg}_block")) != ("confirmed", str(place.block_number)):
+                return False
+        return True
+
     async def until_records(
         self, there: Callable[[dict[str, str]], bool], tasks: list[Task] | None = None
     ) -> list[dict[str, str]]:
-        deadline = asyncio.get_running_loop().time() + 30
+        deadline = asyncio.get_running_loop().time() + PATIENCE
         while True:
             records = [await self.bench.record(task.id) for task in tasks or self.tasks]
             if all(there(record) for record in records):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.integration.chain.network import Line
+from tests.integration.chain.network import PATIENCE, Line
 from tests.integration.chain.test_writer import DEPOSIT, judge
 from tests.parts.servers import RedisServer
 
@@ -46,7 +46,7 @@ async def test_kill_9(line: Line, redis_server: RedisServer, tmp_path: Path) -> 
     process = start(line, redis_server, log)
     await line.until("confirmed", "confirmed")
     process.terminate()
-    assert await asyncio.to_thread(process.wait, 10) == 0, log.read_text()[-2000:]
+    assert await asyncio.to_thread(process.wait, PATIENCE) == 0, log.read_text()[-2000:]
     await judge(line)
     said = log.read_text()
     assert "Traceback" not in said

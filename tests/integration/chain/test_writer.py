@@ -19,7 +19,7 @@ from coordinator.chain.rounds import Rounds
 from coordinator.chain.task import Task as TaskContract
 from tests.fakes.chain_accidents import Fuse, Killed, Mortal
 from tests.fakes.chain_tasks import NODE
-from tests.integration.chain.network import POLICY, AnvilNetwork, Line
+from tests.integration.chain.network import PATIENCE, POLICY, AnvilNetwork, Line
 from tests.parts.servers import RedisServer
 
 DEPOSIT = 10**9
@@ -87,8 +87,7 @@ async def test_a_reorganisation_takes_blocks_away(line: Line) -> None:
     before = await line.network.chain.head()
     await line.network.reorganise(3)
     assert await line.network.chain.block_hash(before.number) != before.hash
-    await line.until_records(lambda record: record["settlement"] == "pending", line.tasks[-1:])
-    await line.until("confirmed", "confirmed")
+    await line.until_on_chain()
     await judge(line)
 
 
@@ -108,9 +107,7 @@ async def test_a_chain_that_was_killed_and_restored_from_an_older_file(line: Lin
     await line.end(more)
     await asyncio.to_thread(anvil.start)
     assert await line.network.chain.tx_receipt(last) is None
-    await line.until("confirmed", "confirmed")
-    await line.until_records(lambda record: record["settlement_tx"] != last)
-    await line.until("confirmed", "confirmed")
+    await line.until_on_chain()
     await judge(line)
 
 
@@ -271,7 +268,7 @@ async def test_the_store_is_down_for_a_while(line: Line, redis_server: RedisServ
 
 
 async def until_logged(logs: list[structlog.typing.EventDict], event: str) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not any(entry["event"] == event for entry in logs):
             await asyncio.sleep(0.02)
 
@@ -284,7 +281,7 @@ async def test_a_second_writer_takes_over(line: Line, network: AnvilNetwork) -> 
     await line.until("confirmed", "none")
     line.start()
     with pytest.raises(Superseded):
-        await asyncio.wait_for(first, 20)
+        await asyncio.wait_for(first, PATIENCE)
     await line.end(line.tasks)
     await line.until("confirmed", "confirmed")
     await judge(line)

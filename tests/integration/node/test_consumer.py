@@ -17,7 +17,7 @@ from coordinator.protocol.session import BrokerCredential
 from node.consumer.app import PATIENT, Patience
 from node.consumer.supervisor import Supervisor
 from node.consumer.worker import CeleryWorker
-from tests.fakes.coordinator_http import celery_message, envelope, until
+from tests.fakes.coordinator_http import PATIENCE, celery_message, envelope, until
 from tests.integration.node.conftest import Broker
 from tests.parts.wire import Wire
 
@@ -60,7 +60,7 @@ class Consumer:
 
     async def serve(self) -> None:
         self.supervisor.serve(self.grant())
-        await asyncio.wait_for(self.supervisor.ready.wait(), 10)
+        await asyncio.wait_for(self.supervisor.ready.wait(), PATIENCE)
 
     async def takes_another(self) -> None:
         given = envelope()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from node.consumer.worker import CeleryWorker, Ending, WorkerEvents
-from tests.fakes.coordinator_http import envelope, until
+from tests.fakes.coordinator_http import PATIENCE, envelope, until
 from tests.integration.node.conftest import Broker
 
 
@@ -20,7 +20,7 @@ async def test_what_a_stopped_consumer_still_pops_is_delivered(broker: Broker, s
     ready, endings = asyncio.Event(), list[Ending]()
     events = WorkerEvents(envelope=taken.append, beat=lambda: None, ready=ready.set, ended=endings.append)
     worker = CeleryWorker(broker.grant(), events, asyncio.get_running_loop())
-    await asyncio.wait_for(ready.wait(), 15)
+    await asyncio.wait_for(ready.wait(), PATIENCE)
     await asyncio.sleep(0.5)
     first, last = envelope(), envelope()
     broker.put(first)

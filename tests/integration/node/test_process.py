@@ -186,6 +186,20 @@ async def test_a_second_signal_ends_it_at_once(network: Network) -> None:
     assert await node.ends() == 128 + signal.SIGTERM
 
 
+async def test_another_takes_over_while_it_drains(network: Network) -> None:
+    """As a service that is restarted: the old one has no leases any more, so it does not wait for what it runs."""
+    first = await network.start()
+    network.backend.open.clear()
+    given = network.put(1)
+    await until(lambda: network.backend.busy == 1)
+    first.tell(signal.SIGTERM)
+    await until(lambda: network.coordinator.beats[-1].draining)
+    await network.start()
+    assert await first.ends() == 3
+    assert network.backend.broken_off == 1
+    assert network.failures() == {given[0].task_id: FailureCode.HANDED_BACK}
+
+
 async def test_the_coordinator_is_away_while_work_is_done(network: Network) -> None:
     await network.start()
     network.backend.open.clear()
@@ -300,7 +314,7 @@ async def test_what_the_first_holds_is_handed_back_when_a_second_takes_over(netw
     await until(lambda: set(network.coordinator.beats[-1].running) == {one.attempt_id for one in given})
     second = await network.start()
     assert await first.ends() == 3
-    assert network.backend.broken_off == 2
+    await until(lambda: network.backend.broken_off == 2)
     assert network.failures() == {one.task_id: FailureCode.HANDED_BACK for one in given}
     assert len(network.coordinator.reports) == 4
     network.backend.open.set()
@@ -402,7 +416,9 @@ def test_wrong_settings_and_keys_are_said_plainly(tmp_path: Path) -> None:
         # PYTHONUNBUFFERED would hide an answer that is never flushed
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("NODE_", "PYTHONUNBUF"))}
         command = [sys.executable, "-m", "node", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env={**clean, **settings}, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(
+            command, cwd=ROOT, env={**clean, **settings}, capture_output=True, text=True, timeout=PATIENCE
+        )
         return done.returncode, done.stdout, done.stderr
 
     code, _, said = run("run")

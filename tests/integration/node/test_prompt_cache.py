@@ -15,7 +15,7 @@ def test_the_next_turn_is_read_from_the_cache() -> None:
     with EmbeddedServer("relay/tiny-chat", slots=2) as server:
         for _ in range(3):
             body = {"messages": messages, "max_tokens": 8, "temperature": 0}
-            reply = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=30).raise_for_status().json()
+            reply = httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=60).raise_for_status().json()
             messages += [reply["choices"][0]["message"], {"role": "user", "content": "And what is a slot?"}]
             usage = reply["usage"]
             cached.append(usage["prompt_tokens_details"]["cached_tokens"] / usage["prompt_tokens"])

@@ -96,7 +96,7 @@ async def test_a_second_start_takes_over_and_a_ban_ends_it_at_once(tmp_path: Pat
 
         await network.until(taken_over, "the old user's end")
         assert first.process is not None
-        assert await asyncio.to_thread(first.process.wait, 20) == 3
+        assert await asyncio.to_thread(first.process.wait, 60) == 3
         network.backend.open.set()
         assert (await network.ended(task))["status"] == "completed"  # what it held ran again at once, on the new one
 

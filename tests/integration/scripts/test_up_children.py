@@ -42,7 +42,7 @@ def recipe(tmp_path: Path, script: str = "exec sleep 1000", name: str = "sleeper
 
 
 async def until(look: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not look():
             await asyncio.sleep(0.01)
 
@@ -143,4 +143,4 @@ def test_no_orphan_when_the_supervisor_is_killed(tmp_path: Path) -> None:
         child = int(supervisor.stdout.readline())
         assert alive(child)
         supervisor.kill()
-    eventually(lambda: not alive(child), 5, "the child's end")
+    eventually(lambda: not alive(child), 60, "the child's end")

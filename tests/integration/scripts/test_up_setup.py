@@ -28,7 +28,7 @@ def set_up(clone: Path, **environment: str) -> str:
         env={"PATH": os.environ["PATH"], "SETUP_CALLER": "scripts/up", **environment},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
