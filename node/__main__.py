@@ -23,10 +23,11 @@ from node.staking import commands as staking_commands
 
 _WRONG_USE = 2
 _FAILED = 1
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 0 done or drained, 1 failed, 2 wrong settings or key, 3 another process took over."""
+    """The exit code: 0 done or drained, 1 failed, 2 wrong settings or key, 3 another process took over, 130 Ctrl-C."""
     asked = _parser().parse_args(arguments)
     try:
         return int(asked.command(asked))
@@ -36,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (RuntimeError, OSError) as error:
         structlog.get_logger().error("the node can't run", reason=str(error))
         return _FAILED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201 - for whoever pressed the keys
+        return _INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -29,9 +29,9 @@ async def look_at_chain(network: Network, node: str, rpc_url: SecretStr | None) 
 
 async def _ask_chain(network: Network, node: str, rpc_url: SecretStr, said: str) -> list[Outcome]:
     from node.staking.chain import EvmNode  # web3 takes a second to import, which few need here
-    from node.staking.errors import StakingError
+    from node.staking.errors import Refused, StakingError
 
-    chain, host = EvmNode(rpc_url), urlsplit(rpc_url.get_secret_value()).hostname  # the rest often holds a key
+    chain, host = EvmNode(rpc_url), _host(rpc_url)
     try:
         found = await chain.chain_id()
         if found != network.chain_id:
@@ -40,10 +40,18 @@ async def _ask_chain(network: Network, node: str, rpc_url: SecretStr, said: str)
         if not await chain.code(network.task_registry or ""):
             return [failed("chain", f"{said}; {host} knows no contract there", "don't work for it: ask its operator")]
         return [ok("chain", f"{said}; {host} knows it"), *await _stake(chain, network, node)]
-    except StakingError as error:
+    except (StakingError, Refused) as error:
         return [failed("chain", f"{host}: {error}", "see that NODE_RPC_URL is right")]
     finally:
         await chain.close()
+
+
+def _host(url: SecretStr) -> str:
+    """The rest often holds a key."""
+    try:
+        return urlsplit(url.get_secret_value()).hostname or "NODE_RPC_URL"
+    except ValueError:
+        return "NODE_RPC_URL"
 
 
 async def _stake(chain: EvmNode, network: Network, node: str) -> list[Outcome]:

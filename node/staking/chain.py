@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from eth_account.datastructures import SignedTransaction
 from eth_account.signers.local import LocalAccount
 from eth_utils.abi import function_abi_to_4byte_selector, get_abi_input_types
-from hexbytes import HexBytes
 from pydantic import SecretStr
 from web3 import AsyncWeb3
 from web3.exceptions import ContractLogicError, TimeExhausted, Web3Exception, Web3RPCError
@@ -17,11 +18,14 @@ from web3.providers.rpc.async_rpc import AsyncHTTPProvider, ClientError  # type:
 
 from contracts import artifact
 from coordinator.protocol.amounts import coins
-from node.staking.errors import Refused, StakingError
+from node.staking.errors import Refused, StakingError, Unreachable
 
 _TIMEOUT_SECONDS = 20
 # Fifteen blocks of Ethereum; with fees of twice the base fee a transaction waits for one or two.
 _MINED_WITHIN_SECONDS = 180
+# More than any of our transactions takes; what this one takes can't be asked for an account that lacks the value.
+_MOST_GAS = 200_000
+_GWEI = 10**9
 _ERRORS: list[Any] = [
     entry for name in ("NodeRegistry", "TaskRegistry") for entry in artifact(name).abi if entry["type"] == "error"
 ]
@@ -62,12 +66,11 @@ class EvmNode:
         """Tried first, at no cost; then sent, and waited for until a block has it."""
         transaction: dict[str, Any] = {"from": account.address, "to": to, "data": data, "value": wei}
         with self.reaching():
-            balance = await self.w3.eth.get_balance(account.address)
+            balance, fees = await self.w3.eth.get_balance(account.address), await self._fees()
             if balance < wei:  # else the endpoint would say so, each in words of its own
-                raise _poor(account, balance, wei)
+                raise _poor(account, balance, wei + _MOST_GAS * fees["maxFeePerGas"])
             await self.w3.eth.call(transaction)  # type: ignore[arg-type]
             gas = await self.w3.eth.estimate_gas(transaction) * 5 // 4  # type: ignore[arg-type]
-            fees = await self._fees()
             if balance < wei + gas * fees["maxFeePerGas"]:
                 raise _poor(account, balance, wei + gas * fees["maxFeePerGas"])
             nonce = await self.w3.eth.get_transaction_count(account.address, "pending")
@@ -79,8 +82,8 @@ class EvmNode:
                 **fees,
             }
             unsigned: dict[str, Any] = {"to": to, "data": data, "value": wei, **fields}
-            tx_hash = await self.w3.eth.send_raw_transaction(account.sign_transaction(unsigned).raw_transaction)
-        return await self._mined(tx_hash, transaction)
+            signed = account.sign_transaction(unsigned)
+        return await self._send(signed, transaction)
 
     async def _fees(self) -> dict[str, int]:
         """EIP-1559: twice the base fee outlasts six full blocks in a row; what is not used up is not paid."""
@@ -88,20 +91,23 @@ class EvmNode:
         tip = await self.w3.eth.max_priority_fee
         return {"maxFeePerGas": 2 * base + tip, "maxPriorityFeePerGas": tip}
 
-    async def _mined(self, tx_hash: HexBytes, transaction: dict[str, Any]) -> Mined:
-        name = tx_hash.to_0x_hex()
-        with self.reaching():
-            try:
-                found: Any = await self.w3.eth.wait_for_transaction_receipt(tx_hash, _MINED_WITHIN_SECONDS, 0.1)
-            except TimeExhausted:
-                raise StakingError(
-                    f"Transaction {name} was sent, but no block has taken it within {_MINED_WITHIN_SECONDS} s. It may "
-                    "still be mined: look with python -m node stake before you try again."
-                ) from None
-            if found["status"] != 1:
+    async def _send(self, signed: SignedTransaction, transaction: dict[str, Any]) -> Mined:
+        """From here on it may be mined, whatever is heard of it: it is named, so that nobody pays twice."""
+        name = signed.hash.to_0x_hex()
+        try:
+            with self.reaching():
+                await self.w3.eth.send_raw_transaction(signed.raw_transaction)
+                found: Any = await self.w3.eth.wait_for_transaction_receipt(signed.hash, _MINED_WITHIN_SECONDS, 0.1)
+                fee_wei = found["gasUsed"] * found["effectiveGasPrice"]
+        except asyncio.CancelledError:  # Ctrl-C
+            raise _in_doubt("Interrupted.", name) from None
+        except Unreachable as error:
+            raise _in_doubt(str(error), name) from None
+        if found["status"] != 1:
+            with self.reaching():
                 await self.w3.eth.call(transaction)  # type: ignore[arg-type]  # says why, if it still fails
-                raise StakingError(f"Transaction {name} was undone by the contract: try again.")
-        return Mined(name, found["blockNumber"], found["gasUsed"] * found["effectiveGasPrice"])
+            raise StakingError(f"Transaction {name} was undone by the contract: try again.")
+        return Mined(name, found["blockNumber"], fee_wei)
 
     @contextmanager
     def reaching(self) -> Iterator[None]:
@@ -113,11 +119,19 @@ class EvmNode:
         except ContractLogicError as error:
             raise self._refused(error) from error
         except Web3RPCError as error:
-            raise Refused(str(error.message)[:300]) from error
+            raise StakingError(f"The endpoint of NODE_RPC_URL refuses: {_words_of(error)}.") from error
+        except TimeExhausted as error:
+            raise Unreachable(f"No block has taken it within {_MINED_WITHIN_SECONDS} s.") from error
         except (ClientError, OSError, TimeoutError, Web3Exception, ValueError) as error:
-            raise StakingError(
-                f"The chain can't be reached ({type(error).__name__}): check NODE_RPC_URL, and that the endpoint is up."
+            raise Unreachable(
+                f"The chain can't be reached ({_kind(error)}): check NODE_RPC_URL, and that the endpoint is up."
             ) from error
+        except (
+            LookupError,
+            TypeError,
+            AttributeError,
+        ) as error:  # web3 trips over answers of a shape it doesn't expect
+            raise Unreachable("What answers at NODE_RPC_URL is no EVM node: correct it.") from error
 
     def _refused(self, error: ContractLogicError) -> Refused:
         raw = error.data if isinstance(error.data, str) and error.data.startswith("0x") else "0x"
@@ -134,7 +148,26 @@ def _readable(kind: str, value: Any) -> Any:
     return AsyncWeb3.to_checksum_address(value) if kind == "address" else value
 
 
+def _kind(error: Exception) -> str:
+    status = getattr(error, "status", None)  # of an answer that isn't JSON-RPC's, such as 401
+    return f"{type(error).__name__}, HTTP {status}" if status else type(error).__name__
+
+
+def _words_of(error: Web3RPCError) -> str:
+    """One line of the endpoint's own."""
+    said: Any = (error.rpc_response or {}).get("error")
+    words = said.get("message") if isinstance(said, dict) else None
+    return " ".join(str(words or error.message)[:300].split()).rstrip(".")
+
+
+def _in_doubt(why: str, name: str) -> StakingError:
+    return StakingError(
+        f"{why} Transaction {name} may have been sent: look with python -m node stake before you try again."
+    )
+
+
 def _poor(account: LocalAccount, balance: int, most: int) -> StakingError:
+    most = -(-most // _GWEI) * _GWEI  # fees to the wei are not to be read, nor typed
     return StakingError(
         f"The provider {account.address} has {coins(balance)}, and this takes up to {coins(most)}, fees included: "
         f"send it {coins(most - balance)} on this chain first."

@@ -146,8 +146,8 @@ async def _register(desk: Desk) -> int:
 
     async def step(registry: NodeRegistry) -> None:
         consented = desk.asked.consent or _own_consent(desk, registry, account.address, node)
-        wei = desk.asked.stake_wei or desk.place.stake_wei
-        await steps.register(registry, account, node, consented, wei, _say)
+        asked, least = desk.asked.stake_wei, desk.place.stake_wei
+        await steps.register(registry, account, node, consented, asked, least, _say)
 
     await _on_chain(desk, step)
     return 0

@@ -7,6 +7,10 @@ class StakingError(Exception):
     """Whole sentences for the provider: what is wrong, and what to do. Holds no key, password or endpoint's URL."""
 
 
+class Unreachable(StakingError):
+    """The endpoint gave no answer, or none that makes sense: what it was asked to do may be done all the same."""
+
+
 class Refused(Exception):
     """The contract says no: `name` and `arguments` of its custom error, or only what the endpoint says of it."""
 

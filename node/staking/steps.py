@@ -25,11 +25,20 @@ def consent(identity: Identity, chain_id: int, registry: str, provider: str) -> 
 
 
 async def register(
-    registry: NodeRegistry, account: LocalAccount, node: str, consented: str, wei: int, tell: Tell
+    registry: NodeRegistry,
+    account: LocalAccount,
+    node: str,
+    consented: str,
+    wei: int | None,
+    least_wei: int,
+    tell: Tell,
 ) -> None:
-    """`wei`: 0 stakes the registry's minimum. One that is registered with so much already is left as it is."""
+    """`wei` None stakes `least_wei`, or the registry's own minimum where that is more.
+
+    One that is registered with so much already is left as it is.
+    """
     terms, held = await registry.terms(), await registry.held(node)
-    wei = wei or terms.least_wei
+    wei = wei or max(least_wei, terms.least_wei)
     if held.provider == account.address and held.unbonds_at:
         raise Refused("AlreadyUnbonding", (node, held.unbonds_at))  # the contract would say that it is taken
     if held.provider == account.address and held.wei:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from contracts import artifact
 from coordinator.protocol.session import Admission, Network
 from node.__main__ import main
+from node.staking import steps
 from node.staking.account import load_account
+from node.staking.chain import Mined
 from node.staking.errors import Refused, StakingError
 from node.staking.place import Place, place_of
-from node.staking.registry import is_ours
+from node.staking.registry import Held, Terms, is_ours
 from node.staking.words import in_words
 from tests.unit.store.network import node_address
 
@@ -90,6 +94,34 @@ def test_the_coordinator_says_where_and_how_much() -> None:
         place_of(network(node_registry=None), None)
     with pytest.raises(StakingError, match="is on chain 5, not on 6"):
         place_of(network(), 6)
+
+
+class NoNode:
+    """Stands in for a registry that asks for 10 wei and knows no node. `staked`: by each registration."""
+
+    chain_id, address = 5, REGISTRY
+
+    def __init__(self) -> None:
+        self.staked: list[int] = []
+
+    async def terms(self) -> Terms:
+        return Terms(10, 60, A)
+
+    async def held(self, node: str) -> Held:
+        return Held(None, 0, 0, active=False)
+
+    async def register(self, account: object, node: str, consent: str, wei: int) -> Mined:
+        self.staked.append(wei)
+        return Mined("0x", 1, 0)
+
+
+@pytest.mark.parametrize(("asked", "least", "staked"), [(None, 0, 10), (None, 1, 10), (None, 11, 11), (12, 11, 12)])
+async def test_what_is_staked_unless_it_is_said(asked: int | None, least: int, staked: int) -> None:
+    """The stricter of coordinator and contract: an operator may ask for 1 wei, meaning whoever is registered."""
+    registry: Any = NoNode()
+    account: Any = SimpleNamespace(address=B)
+    await steps.register(registry, account, A, "0x", asked, least, lambda _: None)
+    assert registry.staked == [staked]
 
 
 def test_only_our_contract_is_believed() -> None:
