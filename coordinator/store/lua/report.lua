@@ -23,8 +23,10 @@ elseif outcome == 'refused' then
   close_attempt(id, number, holder, 'accepted', 'refused')
   fail_task(id, arg(5), arg(6), arg(7))
 else
-  -- a model server's own timeout is one, whoever says so
-  local how = outcome == 'fault' and (arg(5) == 'UPSTREAM_TIMEOUT' and 'late' or 'fault') or nil
+  -- a model server's own timeout is one, whoever says so; but a task may have waited for most of its time
+  local late = arg(5) == 'UPSTREAM_TIMEOUT'
+  local spent = late and NOW >= tonumber(redis.call('HGET', task(id), 'deadline_ms'))
+  local how = outcome == 'fault' and not spent and (late and 'late' or 'fault') or nil
   close_attempt(id, number, holder, 'failed', how)
   try_again(id, holder, outcome == 'fault', arg(5), arg(6), arg(7))
 end

@@ -192,6 +192,12 @@ local function measure(p, window, first, total, tokens)
   p.answered, p.left = p.answered + 1, 1
 end
 
+-- Whether we were away while an attempt ran that was `opened` then: how long it took says nothing of its node.
+local function were_away(opened)
+  local t = redis.call('MGET', 'relay:swept_ms', 'relay:excused_ms')
+  return NOW - tonumber(t[1] or NOW) > 2 * POLICY.heartbeat or opened < tonumber(t[2] or '0') - POLICY.lease
+end
+
 -- How long an answer of `tokens` takes at this pace, in ms; what is quicker than the noise of this machine is equally quick.
 local function expected(p, tokens)
   local whole = p.tps > 0 and tokens * 1000 / p.tps or 0
@@ -244,16 +250,18 @@ local function note(node, id, number, outcome, tokens_out)
   local t = redis.call('HMGET', task(id), 'model', 'caller', 'assigned_ms', 'answering:' .. int(number), 'tried')
   local model, opened = t[1], tonumber(t[3])
   local s = standing_of(node, model)
-  if outcome == 'completed' then
+  local timed = outcome == 'completed' and not were_away(opened)
+  if timed then
     local own, all = s.paces[model], pace_of_model(model)
     local first, total, tokens = tonumber(t[4] or NOW) - opened, NOW - opened, tonumber(tokens_out) or 0
     measure(own, WINDOW, first, total, tokens)
     measure(all, MODEL_WINDOW, first, total, tokens)
     redis.call('HSET', 'relay:speed:' .. model, 'pace', pace_as_text(all))
-  elseif outcome == 'refused' then
+  end
+  if outcome == 'refused' then
     if not blames_clients(node, model, t[2]) then return false end
     notice({event = 'node_refuses_much', node = node, model = model})
-  elseif t[5] and t[5] ~= '' then return false end
+  elseif outcome ~= 'completed' and t[5] and t[5] ~= '' then return false end
 
   local before, well = s.condition, outcome == 'completed'
   if outcome == 'silent' then
@@ -269,7 +277,7 @@ local function note(node, id, number, outcome, tokens_out)
     redis.call('HSET', task(id), 'blamed', node .. ' ' .. count)
   end
   judge(node, s, well, opened, model, outcome)
-  if well then keep_standing(node, s, 'pace:' .. model, pace_as_text(s.paces[model])) else keep_standing(node, s) end
+  if timed then keep_standing(node, s, 'pace:' .. model, pace_as_text(s.paces[model])) else keep_standing(node, s) end
   return s.condition ~= before
 end
 

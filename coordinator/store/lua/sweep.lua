@@ -4,14 +4,20 @@
 local quiet, limit = tonumber(arg(1)), tonumber(arg(2))
 local last = tonumber(redis.call('GET', 'relay:swept_ms') or NOW)
 redis.call('SET', 'relay:swept_ms', int(NOW))
--- Nobody swept for a while: we were down, and so no node could renew. Give everybody a whole lease before judging.
-if NOW - last > quiet then
-  for _, key in ipairs({'relay:leases', 'relay:nodes', 'relay:holds'}) do
-    for _, member in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', int(NOW + POLICY.lease))) do
-      redis.call('ZADD', key, int(NOW + POLICY.lease), member)
+-- Nobody swept for a while: we were down, and so no node could renew, or this server's clock was set. Give everybody a whole lease, and
+-- no more, before judging.
+if math.abs(NOW - last) > quiet then
+  local soon = int(NOW + POLICY.lease)
+  for _, key in ipairs({'relay:leases', 'relay:nodes'}) do
+    for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZADD', key, soon, member) end
+  end
+  for _, key in ipairs({'relay:deadlines', 'relay:holds'}) do
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', soon)) do
+      redis.call('ZADD', key, soon, id)
+      if redis.call('HEXISTS', task(id), 'deadline_ms') == 1 then redis.call('HSET', task(id), 'deadline_ms', soon) end
     end
   end
-  redis.call('SET', 'relay:excused_ms', int(NOW + POLICY.lease))
+  redis.call('SET', 'relay:excused_ms', soon)
   return {{}, {}, {}, {}, {}}
 end
 

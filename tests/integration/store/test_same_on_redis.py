@@ -12,4 +12,5 @@ from tests.unit.store.test_stages import *  # noqa: F403
 from tests.unit.store.test_stakes import *  # noqa: F403
 from tests.unit.store.test_standing import *  # noqa: F403
 from tests.unit.store.test_tasks import *  # noqa: F403
+from tests.unit.store.test_time import *  # noqa: F403
 from tests.unit.store.test_webhooks import *  # noqa: F403

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from coordinator.errors import ProviderUnavailable, TaskNotFound
 from coordinator.lifecycle.task import TaskView
 from coordinator.protocol.report import Refusal
 from coordinator.store.nodes import SessionEnded
-from tests.unit.store.ageing import condition, end_suspension
+from tests.unit.store.ageing import condition, end_suspension, outage
 from tests.unit.store.network import MODEL, PATIENT, Network, counting_ids, node_address
 
 NODES = st.integers(1, 3)
@@ -174,6 +175,12 @@ class StoreMachine(RuleBasedStateMachine):
         if leases:
             task = data.draw(st.sampled_from(sorted(leases))).decode().rpartition("#")[0]
             self.run(self.redis.hset(f"relay:task:{task}", "assigned_ms", "1"))
+
+    @rule()
+    def nobody_is_judged_for_an_outage(self) -> None:
+        self.run(outage(self.network, timedelta(hours=10)))
+        swept = self.run(self.network.tasks.sweep())
+        assert not (swept.lost or swept.given_up or swept.dead)
 
     @rule()
     def time_is_looked_at(self) -> None:
