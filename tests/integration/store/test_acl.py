@@ -5,6 +5,7 @@ reaches nothing else: no key of another node's or of the store's, no channel, no
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -206,10 +207,12 @@ async def test_many_sign_in_at_once_and_share_the_saving(
     users = BrokerUsers(redis, f"redis://{redis_server.address}")
     nodes = [node_address(number) for number in range(1, 41)]
     opened = [await network.open_session(node) for node in nodes]
+    began = time.monotonic()
     await asyncio.gather(*(users.grant(node, one.session) for node, one in zip(nodes, opened, strict=True)))
+    took = time.monotonic() - began
     stats = await redis.info("commandstats")
     saves = stats.get("cmdstat_acl|save", {"calls": 0})["calls"]
-    assert saves <= 4
+    assert saves <= 2 + 4 * took  # at most four a second
     redis_server.kill()
     redis_server.start()
     there = await redis.execute_command("ACL", "USERS")  # type: ignore[no-untyped-call]
