@@ -47,10 +47,13 @@ class Reports:
     async def accept(self, node: str, report: Report) -> ReportReply:
         """`node` is the address that signed the request. Raises StoreUnavailable: the node keeps the Report then."""
         task_id = TaskId(report.task_id)
-        terms = await self._tasks.terms(task_id)
-        if terms is None:
-            return ReportReply(accepted=False, refusal=Refusal.UNKNOWN_TASK)
-        reply = await self._decide(task_id, node, report, terms)
+        terms = await self._tasks.terms(task_id, report.attempt, node)
+        if terms is Refusal.UNKNOWN_TASK:
+            return _reply(terms)
+        if isinstance(terms, Refusal):  # before anything of it is read: a long answer takes seconds to count
+            reply = _reply(terms)
+        else:
+            reply = await self._decide(task_id, node, report, terms)
         log.info(
             "report", task=task_id[:16], attempt=report.attempt, node=node, refusal=reply.refusal, flaw=reply.detail,
             failure=report.failure.code if report.failure else None,

@@ -123,14 +123,20 @@ class TaskStore:
             row = await self._redis.hgetall(f"relay:record:{task_id}")
         return texts(row)
 
-    async def terms(self, task_id: TaskId) -> Terms | None:
-        """None for an unknown task."""
+    async def terms(self, task_id: TaskId, attempt: int, node: str) -> Terms | Refusal:
+        """For whose open attempt it is; others learn what the report script, which has the last word, would say."""
+        names = ("salt", "request_hash", "task_address", "endpoint", "model", "request")
+        fence = (f"attempt_node:{attempt}", f"attempt_state:{attempt}")
         with unavailable():
-            names = ("salt", "request_hash", "task_address", "endpoint", "model", "request")
-            row = cast(list[bytes | None], await self._redis.hmget(f"relay:task:{task_id}", names))
-        salt, request_hash, address, endpoint, model, request = (value or b"" for value in row)
+            found = self._redis.hmget(f"relay:task:{task_id}", (*names, *fence))
+            *row, holder, state = cast(list[bytes | None], await found)
         if row[0] is None:
-            return None
+            return Refusal.UNKNOWN_TASK
+        if holder != node.encode():
+            return Refusal.FOREIGN_ATTEMPT
+        if state != b"open":
+            return Refusal.LATE if state == b"lost" else Refusal.DUPLICATE
+        salt, request_hash, address, endpoint, model, request = (value or b"" for value in row)
         links = (salt.decode(), request_hash.decode(), address.decode(), model.decode())
         return Terms(*links, request, cast(Endpoint, endpoint.decode() or "chat/completions"))
 

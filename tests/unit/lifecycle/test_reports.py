@@ -37,7 +37,10 @@ GOOD = {
 
 
 class Words:
+    counted = 0
+
     async def count(self, model: str, *texts: list[str]) -> list[int] | None:
+        self.counted += 1
         return [sum(len(text.split()) for text in one) for one in texts]
 
 
@@ -48,9 +51,12 @@ class Ledger:
         self.completed: list[tuple[Tokens, int]] = []
         self.given_up: list[tuple[str, str]] = []
         self.fenced: Refusal | None = None
+        self.refused: Refusal | None = None
 
-    async def terms(self, task_id: TaskId) -> Terms | None:
-        return TERMS if task_id == TASK else None
+    async def terms(self, task_id: TaskId, attempt: int, node: str) -> Terms | Refusal:
+        if self.refused:
+            return self.refused
+        return TERMS if task_id == TASK else Refusal.UNKNOWN_TASK
 
     async def complete(
         self, task_id: TaskId, attempt: int, node: str, answer: str, tokens: Tokens, receipt: Receipt, signature: str,
@@ -152,6 +158,16 @@ async def test_the_stores_fence_goes_first() -> None:
     for sent in (report(), report("{"), report(attempt=3)):
         refusal, ledger = await decided(sent, fenced=Refusal.LATE)
         assert (refusal, ledger.completed) == (Refusal.LATE, [])
+
+
+@pytest.mark.parametrize("refused", [Refusal.DUPLICATE, Refusal.LATE, Refusal.FOREIGN_ATTEMPT])
+async def test_what_is_not_the_nodes_to_report_is_not_read(refused: Refusal) -> None:
+    """A node could have a long answer counted again and again."""
+    ledger, words = Ledger(), Words()
+    ledger.refused = refused
+    reply = await Reports(cast(Tasks, ledger), HereSpace(), Pay(), words).accept(NODE, report())
+    assert (reply.refusal, words.counted) == (refused, 0)
+    assert (ledger.completed, ledger.given_up) == ([], [])
 
 
 @pytest.mark.parametrize(

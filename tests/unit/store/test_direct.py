@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coordinator.errors import UpstreamError
-from coordinator.lifecycle.order import Order
+from coordinator.lifecycle.order import Order, Terms
 from coordinator.protocol.ids import new_task_id
 from coordinator.store.direct import DirectClaim, DirectLine
 from coordinator.store.scripts import Scripts
@@ -45,8 +45,8 @@ async def test_an_envelope_says_which_endpoint_it_is_for(network: Network) -> No
         await network.tasks.submit(task_id, order, COMMITMENT)
         [envelope] = await network.envelopes(node)
         assert envelope["endpoint"] == endpoint
-        terms = await network.tasks.terms(task_id)
-        assert terms is not None
+        terms = await network.tasks.terms(task_id, 1, node)
+        assert isinstance(terms, Terms)
         assert terms.endpoint == endpoint
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from coordinator.errors import CapacityExhausted, ProviderUnavailable, TaskExpired, TaskNotFound, UpstreamError
-from coordinator.lifecycle.order import Order
+from coordinator.lifecycle.order import Order, Terms
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.task import TaskState
 from coordinator.protocol.envelope import Envelope
@@ -82,6 +82,21 @@ async def test_a_late_report_changes_nothing(network: Network) -> None:
     assert await network.complete(f"{task}#2", other, '{"right":1}') is None
     assert await network.complete(f"{task}#2", other, '{"again":1}') is Refusal.DUPLICATE
     assert (await network.tasks.read(task)).answer == b'{"right":1}'
+
+
+async def test_a_report_is_refused_before_it_is_read_as_it_would_be_after(network: Network) -> None:
+    first, second = await network.sign_in(1), await network.sign_in(2)
+    task = await network.submit()
+    holder, other = (first, second) if await network.held(first) else (second, first)
+    cases = [(task, 1, other), (task, 2, holder), (task, 2**32 - 1, holder), (new_task_id("opengpu"), 1, holder)]
+    assert isinstance(await network.tasks.terms(task, 1, holder), Terms)
+    await network.end_lease(f"{task}#1")
+    assert isinstance(await network.tasks.terms(task, 2, other), Terms)
+    await network.complete(f"{task}#2", other)
+    for task_id, number, node in [*cases, (task, 1, holder), (task, 2, other)]:
+        before = await network.tasks.terms(task_id, number, node)
+        assert isinstance(before, Refusal)
+        assert before is await network.complete(f"{task_id}#{number}", node)
 
 
 async def test_three_failures_end_the_task_and_say_so(network: Network) -> None:
