@@ -91,8 +91,9 @@ class Attempts:
 
     def cancel(self, attempts: Iterable[AttemptId]) -> None:
         """Stops attempts that are no longer this node's, and drops their Reports."""
+        held = frozenset(self.held())
         for attempt in attempts:
-            if attempt in self._ended and not self._reports.holds(attempt):
+            if attempt not in held:
                 continue  # settled while the heartbeat was under way
             self._remember(attempt)
             self._waiting = deque(envelope for envelope in self._waiting if envelope.attempt_id != attempt)

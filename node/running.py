@@ -10,11 +10,13 @@ give way   when another process takes over with the same key
 from __future__ import annotations
 
 import asyncio
+import traceback
+from collections.abc import Iterable
 from datetime import timedelta
 
 import structlog
 
-from coordinator.protocol.ids import AttemptId
+from coordinator.protocol.ids import TASK_ID, AttemptId
 from coordinator.protocol.session import HeartbeatReply, NoWork, SessionGrant
 from node.attempts import Attempts
 from node.consumer.supervisor import Supervisor
@@ -25,6 +27,7 @@ from node.results.poster import Poster
 log = structlog.get_logger()
 
 DRAINED = 0
+FAILED = 1
 SUPERSEDED = 3
 # Posting what is finished takes milliseconds while the coordinator is up; while it is down, the disk has it.
 _SETTLE_LIMIT = timedelta(seconds=5)
@@ -53,9 +56,10 @@ class Switchboard:
         self._supervisor.serve(grant.broker)
 
     def heard(self, reply: HeartbeatReply) -> None:
-        self._attempts.cancel(AttemptId(attempt) for attempt in reply.cancelled)
-        expected = (AttemptId(attempt) for attempt in reply.expected)
-        self._supervisor.note_missing([attempt for attempt in expected if not self._attempts.knows(attempt)])
+        self._attempts.cancel(_attempts(reply.cancelled))
+        self._supervisor.note_missing(
+            [attempt for attempt in _attempts(reply.expected) if not self._attempts.knows(attempt)]
+        )
         self._note_trust(reply.no_work is NoWork.SUSPENDED)
 
     def _note_trust(self, suspended: bool) -> None:
@@ -94,7 +98,13 @@ class Node:
     async def _drain(self, serving: asyncio.Task[None], limit: timedelta) -> int:
         log.info("draining", held=len(self._attempts.held()))
         self._presence.drain()
-        await self._attempts.drain(limit)
+        draining = asyncio.create_task(self._attempts.drain(limit))
+        await asyncio.wait({draining, serving}, return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            draining.cancel()
+            await asyncio.gather(draining, return_exceptions=True)
+            return await self._give_way(serving)
+        await draining
         await self._poster.settle(_SETTLE_LIMIT)
         self._supervisor.stop()  # before the coordinator takes its user away
         if not serving.done():
@@ -106,11 +116,26 @@ class Node:
 
     async def _give_way(self, serving: asyncio.Task[None]) -> int:
         """What runs here would run unleased: it is handed back at once. What is finished may still be taken."""
+        code, why = SUPERSEDED, "another process took over"
         try:
             await serving
         except Superseded:
             log.error("another process signed in with this node's key: this one ends", exit_code=SUPERSEDED)
+        except Exception as error:  # a bug of the node's own; the error's text may hold anything
+            code, why = FAILED, "the node failed"
+            log.error(
+                "the node failed: it ends", error=type(error).__name__, at=traceback.format_tb(error.__traceback__)
+            )
         self._supervisor.stop()
-        await self._attempts.give_up("another process took over")
+        await self._attempts.give_up(why)
         await self._poster.settle(_GIVE_WAY_LIMIT)
-        return SUPERSEDED
+        return code
+
+
+def _attempts(named: Iterable[str]) -> list[AttemptId]:
+    """Those that can be attempts at all: a reply is a stranger's word too."""
+    return [AttemptId(name) for name in named if _is_attempt(*name.rpartition("#")[::2])]
+
+
+def _is_attempt(task_id: str, number: str) -> bool:
+    return TASK_ID.fullmatch(task_id) is not None and number.isdecimal() and len(number) < 10 and int(number) > 0

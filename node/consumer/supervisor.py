@@ -161,6 +161,8 @@ class Supervisor:
             self._pause = 0.0
         if self.ready.is_set() or ending.refused:
             log.warning("the broker is lost", reason=ending.reason, refused=ending.refused)
+        elif not self._pause:
+            log.warning("the broker can't be reached, trying on", reason=ending.reason, remedy="python -m node check")
         self._worker, self._ready_at = None, None
         self.ready.clear()
         # What refused a credential once will not take it later: Redis came back without its users.

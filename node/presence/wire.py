@@ -81,7 +81,8 @@ class _Connection(asyncio.Protocol):
 
     # httptools
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
+        if name.lower() != b"content-encoding":  # none was asked for: httpx would unpack it, whatever comes out
+            self.headers.append((name, value))
 
     def on_body(self, part: bytes) -> None:
         self._body.append(part)

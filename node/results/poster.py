@@ -29,7 +29,7 @@ _POST_TIMEOUT = timedelta(seconds=30)
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 5.0
 # The coordinator can't read it, and never will: held any longer, it would only keep its task from another node.
-_UNREADABLE = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY})
+_UNREADABLE = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 
 class _Unsettled:
@@ -134,8 +134,12 @@ class Poster:
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     def _settles(self, attempt: AttemptId, reply: Reply) -> bool:
-        if reply.status in _UNREADABLE:
-            log.error("dropped a Report that the coordinator can't read", attempt=shown(attempt), reason=reply.message)
+        if _unreadable(reply):
+            log.error(
+                "dropped a Report that the coordinator can't read",
+                attempt=shown(attempt),
+                reason=reply.message or reply.status,
+            )
             return True
         if not reply.ok:
             return False
@@ -190,3 +194,8 @@ class Poster:
             await asyncio.to_thread(self._outbox.remove, held.attempt)
         except OSError as error:
             log.error("a Report that is settled can't be removed from disk", reason=error.strerror)
+
+
+def _unreadable(reply: Reply) -> bool:
+    """A 400 that has no code of the coordinator's is that of a proxy on the way, which may be mended."""
+    return reply.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or (reply.status in _UNREADABLE and bool(reply.code))

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import structlog
+
 from coordinator.protocol.envelope import Envelope
 from coordinator.protocol.hashing import receipt_digest, salted_hash, unhex
-from coordinator.protocol.report import Failure, Receipt, Report
+from coordinator.protocol.ids import AttemptId
+from coordinator.protocol.report import Blame, Failure, Receipt, Report
 from coordinator.protocol.session import SessionGrant
 from coordinator.protocol.signing import sign_digest
 from node.identity import Identity
 from node.inference.backend import BackendFault, Heard
 from node.inference.run import Answer
+from node.log import shown
+
+log = structlog.get_logger()
 
 Run = Callable[[Envelope, Heard], Awaitable[Answer]]
 
@@ -40,7 +46,14 @@ def answered(identity: Identity, grant: SessionGrant, envelope: Envelope, answer
 
 def failed(envelope: Envelope, fault: BackendFault) -> Report:
     failure = Failure(code=fault.code, message=fault.message, backend_status=fault.backend_status)
+    _note(envelope.attempt_id, failure)
     return Report(task_id=envelope.task_id, attempt=envelope.attempt, failure=failure)
+
+
+def _note(attempt: AttemptId, failure: Failure) -> None:
+    """For the provider, who alone can mend his backend; without its words, in which a prompt may stand."""
+    say = log.info if failure.blame is Blame.CLIENT else log.warning
+    say("no answer from the backend", attempt=shown(attempt), code=failure.code, status=failure.backend_status)
 
 
 class Performer:

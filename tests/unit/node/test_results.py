@@ -104,7 +104,8 @@ async def test_through_an_outage_by_way_of_the_disk(
 
 
 @pytest.mark.parametrize(
-    ("status", "code"), [(503, "STORE_UNAVAILABLE"), (401, "CLOCK_OFF"), (404, ""), (500, ""), (429, "")]
+    ("status", "code"),
+    [(503, "STORE_UNAVAILABLE"), (401, "CLOCK_OFF"), (404, ""), (500, ""), (429, ""), (400, ""), (422, "")],
 )
 async def test_anything_but_200_means_again(
     coordinator: CoordinatorHttp, line: SignedLine, tmp_path: Path, status: int, code: str
@@ -145,10 +146,11 @@ async def test_what_the_coordinator_refuses_is_dropped(
     assert len(coordinator.reports) == 1
 
 
+@pytest.mark.parametrize(("status", "code"), [(422, "MALFORMED"), (400, "MALFORMED"), (413, "")])
 async def test_what_the_coordinator_cannot_read_is_dropped(
-    coordinator: CoordinatorHttp, line: SignedLine, tmp_path: Path
+    coordinator: CoordinatorHttp, line: SignedLine, tmp_path: Path, status: int, code: str
 ) -> None:
-    coordinator.refuse(REPORT_PATH, 422, "MALFORMED")
+    coordinator.refuse(REPORT_PATH, status, code)
     poster = Poster(line, outbox(tmp_path))
     poster.submit(report())
     await poster.settle(SOON)
@@ -333,9 +335,22 @@ async def test_the_receipt_binds_task_request_and_answer() -> None:
     assert signing.recover(digest, made.receipt_signature) == IDENTITY.address
 
 
-async def test_a_fault_becomes_a_failure() -> None:
+@pytest.mark.parametrize(
+    ("code", "status", "level"),
+    [
+        (FailureCode.BACKEND_REFUSED, 400, "info"),
+        (FailureCode.BACKEND_ERROR, 401, "warning"),
+        (FailureCode.BACKEND_TIMEOUT, None, "warning"),
+    ],
+)
+async def test_a_fault_becomes_a_failure_and_the_provider_hears_of_it(
+    code: FailureCode, status: int | None, level: str
+) -> None:
     async def run(_: object, heard: object) -> Answer:
-        raise BackendFault(FailureCode.BACKEND_REFUSED, "top_k: too big", 400)
+        raise BackendFault(code, "top_k: too big", status)
 
-    made = await Performer(IDENTITY, run, grant)(envelope(), lambda: None)
-    assert made.failure == Failure(code=FailureCode.BACKEND_REFUSED, message="top_k: too big", backend_status=400)
+    with capture_logs() as lines:
+        made = await Performer(IDENTITY, run, grant)(envelope(), lambda: None)
+    assert made.failure == Failure(code=code, message="top_k: too big", backend_status=status)
+    assert [(line["log_level"], line["code"], line["status"]) for line in lines] == [(level, code, status)]
+    assert "top_k" not in str(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from coordinator.protocol.ids import AttemptId
 from coordinator.protocol.session import BrokerCredential
@@ -80,6 +81,16 @@ async def test_a_lost_broker_means_another_worker_on_the_same_credential(bench: 
     bench.workers[1].events.ended(LOST)
     await until(lambda: len(bench.workers) == 3)
     assert not bench.renewals
+
+
+async def test_a_broker_that_never_answered_is_spoken_of_once(bench: Bench) -> None:
+    """A firewall between them: without a line the provider would see a node that is well and gets nothing."""
+    with capture_logs() as lines:
+        bench.supervisor.serve(credential())
+        for number in range(1, 4):
+            bench.workers[-1].events.ended(LOST)
+            await until(lambda number=number: len(bench.workers) == number + 1)  # type: ignore[misc]
+    assert [(line["log_level"], line["remedy"]) for line in lines] == [("warning", "python -m node check")]
 
 
 async def test_a_refused_credential_means_a_new_session(bench: Bench) -> None:

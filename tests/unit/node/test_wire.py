@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
@@ -95,6 +96,16 @@ async def test_what_goes_out_and_what_comes_back(server: Server, transport: Wire
     assert lines[0] == b"POST /path?q=1 HTTP/1.1"
     assert {line.lower() for line in lines[1:]} >= {b"x-a: b", b"content-length: 4", b"host: " + server.url.netloc}
     assert body == b"body"
+
+
+@pytest.mark.parametrize("packed", [b"ok", gzip.compress(bytes(10_000_000))])
+async def test_what_was_not_asked_for_packed_is_not_unpacked(
+    server: Server, transport: WireTransport, packed: bytes
+) -> None:
+    """Neither garbage, which would be no answer but an error of httpx, nor what grows a thousandfold."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    server.answers.append(head + packed)
+    assert await (await post(transport, server.url)).aread() == packed
 
 
 async def test_connections_are_kept_and_as_many_as_allowed(server: Server, transport: WireTransport) -> None:
