@@ -72,7 +72,7 @@ class AllowFile:
     rule, stake_wei = Rule.LIST, None
 
     def __init__(self, path: Path) -> None:
-        self._path, self._read_at, self._nodes = path, 0, frozenset[str]()
+        self._path, self._read, self._nodes = path, (0, 0, 0), frozenset[str]()
 
     def at_once(self, node: str) -> Admitted | Refused:
         if self.lists(node):
@@ -83,18 +83,20 @@ class AllowFile:
         return self.at_once(node)
 
     def lists(self, node: str) -> bool:
-        """False for everybody while the file is missing: a lost list must not open the network."""
+        """False for everybody while the file can't be read: a lost list must not open the network."""
         try:
-            changed = self._path.stat().st_mtime_ns
-        except FileNotFoundError:
-            log.error("allow_file_missing", path=str(self._path), remedy="create it, or unset RELAY_NODE_ALLOW_FILE")
+            now = self._path.stat()
+            # its time alone would not do: what empties a file and writes it does both within a tick of the clock
+            if (version := (now.st_mtime_ns, now.st_size, now.st_ino)) != self._read:
+                self._nodes, self._read = self._parse(), version
+        except OSError as error:
+            remedy = "let the coordinator read it, or unset RELAY_NODE_ALLOW_FILE"
+            log.error("allow_file_lost", path=str(self._path), why=error.strerror, remedy=remedy)
             return False
-        if changed != self._read_at:
-            self._nodes, self._read_at = self._parse(), changed
         return node in self._nodes
 
     def _parse(self) -> frozenset[str]:
-        words = (line.split("#", 1)[0].strip() for line in self._path.read_text().splitlines())
+        words = (line.split("#", 1)[0].strip() for line in self._path.read_text(errors="replace").splitlines())
         nodes = set()
         for word in filter(None, words):
             if is_hex_address(word):

@@ -35,6 +35,31 @@ async def test_a_lost_list_opens_nothing(tmp_path: Path) -> None:
     assert not await admits(AllowFile(tmp_path / "gone"), A)
 
 
+async def test_a_list_that_changes_within_a_tick_of_the_clock_is_read_again(tmp_path: Path) -> None:
+    """A program that writes it empties it first: both may bear one time, and a heartbeat may come between them."""
+    path = tmp_path / "nodes.allow"
+    allowed = AllowFile(path)
+    for text, admitted in (("", False), (f"{A}\n", True), (f"# {A}\n", False)):
+        path.write_text(text)
+        os.utime(path, ns=(1, 1))
+        assert await admits(allowed, A) == admitted
+    other = tmp_path / "other"
+    other.write_text(f"{A} #\n")
+    assert other.stat().st_size == path.stat().st_size
+    os.utime(other, ns=(1, 1))
+    other.rename(path)
+    assert await admits(allowed, A)
+
+
+async def test_a_list_that_is_none_opens_nothing(tmp_path: Path) -> None:
+    """And is no error to the node that asks."""
+    assert not await admits(AllowFile(tmp_path), A)
+    assert not await admits(AllowFile(tmp_path / "file" / "in-a-file"), A)
+    path = tmp_path / "nodes.allow"
+    path.write_bytes(b"\xff\xfe\n" + A.encode())
+    assert await admits(AllowFile(path), A)
+
+
 async def test_without_a_list_every_key_may() -> None:
     assert await admits(EveryKey(), A)
 
