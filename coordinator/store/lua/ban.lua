@@ -7,5 +7,5 @@ for _, session in ipairs({n[1] or '', n[2] or ''}) do
   if session ~= '' then table.insert(users, user_of(arg(1), session)) end
 end
 end_session(arg(1))
-hand_back_all(arg(1))
+take_all(arg(1))
 return users

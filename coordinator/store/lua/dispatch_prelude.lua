@@ -1,13 +1,13 @@
 -- From a waiting task to its attempt and back: choosing a node, the Envelope, leases, ends.
 
 -- A node's place in the free lists of its models. Returns its free slots (0 for one that is draining, suspended or not alive, or has not
--- beaten yet: its first heartbeat empties its queue).
+-- beaten yet, since its first heartbeat empties its queue; nor since it gave something back, which may be the first word of its draining).
 local function refresh(node)
-  local n = redis.call('HMGET', 'relay:node:' .. node, 'slots', 'models', 'draining', 'worked', 'new')
+  local n = redis.call('HMGET', 'relay:node:' .. node, 'slots', 'models', 'draining', 'worked', 'new', 'rests')
   if not n[1] then return 0 end
   local slots, held = tonumber(n[1]), redis.call('SCARD', 'relay:held:' .. node)
   local allowed, condition = allowance(node, slots, string.match(n[2], '[^\n]+'))
-  local serves = n[3] ~= '1' and not n[5] and redis.call('ZSCORE', 'relay:nodes', node)
+  local serves = n[3] ~= '1' and not n[5] and not n[6] and redis.call('ZSCORE', 'relay:nodes', node)
   local free = serves and allowed - held or 0
   for model in string.gmatch(n[2], '[^\n]+') do
     if free > 0 then redis.call('ZADD', 'relay:free:' .. model, rank(node, model, held, slots, tonumber(n[4]) or 0), node)
@@ -148,6 +148,21 @@ local function try_again(id, holder, counts, code, message, status)
   end
 end
 
+-- What the client reads whose last node was lost.
+local LOST_CODE, LOST_MESSAGE, LOST_STATUS = 'UPSTREAM_ERROR', 'Every node that took the task was lost. Send the request again.', '502'
+
+-- A node gives an attempt back, and the task goes elsewhere. Nobody's fault, where it had hardly begun; but who has been at it for a lease
+-- walks out on it, and who has had the task before and given it back sends it to and fro.
+local function give_back(id, number, holder, state, code, message, status)
+  local t = redis.call('HMGET', task(id), 'state', 'assigned_ms', 'returned')
+  local returned = t[3] or ''
+  local again = string.find(returned, holder, 1, true)
+  local begun = t[1] == 'running' and NOW - tonumber(t[2]) >= POLICY.lease
+  if not again then redis.call('HSET', task(id), 'returned', returned .. ' ' .. holder) end
+  close_attempt(id, number, holder, state, begun and 'silent' or again and 'fault' or nil)
+  try_again(id, holder, begun or again, code, message, status)
+end
+
 -- Tells a node to beat now, for there is news of an attempt of its: it is no longer its own.
 local function tell(node, attempt)
   if redis.call('ZSCORE', 'relay:nodes', node) then send(node, 'relay.beat', cjson.encode(attempt .. '!'), '') end
@@ -181,6 +196,6 @@ local function lose(attempt)
   if late then
     tell(holder, attempt)
     try_again(id, holder, true, 'UPSTREAM_TIMEOUT', 'No node answered the task in time. Send the request again.', '504')
-  else try_again(id, holder, true, 'UPSTREAM_ERROR', 'Every node that took the task was lost. Send the request again.', '502') end
+  else try_again(id, holder, true, LOST_CODE, LOST_MESSAGE, LOST_STATUS) end
   fill(holder)
 end

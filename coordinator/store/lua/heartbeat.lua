@@ -7,11 +7,12 @@ local said, new = heard(node, arg(2), arg(3))
 if said ~= 'OK' then return {said, {}, {}, ''} end
 if arg(4) ~= '' and not has_stake(node, arg(4)) then
   end_session(node)
-  hand_back_all(node)
+  take_all(node)
   return {'NOT_ADMITTED', {}, {}, ''}
 end
 local n = redis.call('HMGET', key, 'models', 'slots')
 redis.call('HSET', key, 'draining', draining, 'seen_ms', int(NOW))
+redis.call('HDEL', key, 'rests')
 redis.call('ZADD', 'relay:nodes', int(NOW + POLICY.lease), node)
 for model in string.gmatch(n[1], '[^\n]+') do
   if draining == '1' then stop_serving(node, model)

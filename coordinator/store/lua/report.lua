@@ -1,7 +1,7 @@
 -- What became of an attempt, fenced by its number and holder. The caller has checked hashes and signature.
 -- arg: id number holder outcome, then
 --   completed: answer tokens_in tokens_out, and of opengpu tasks response_hash receipt receipt_signature prompt_tokens completion_tokens started_ms finished_ms payment_wei
---   refused (ends the task, the client's fault) | fault (counts, another try) | handed_back (another try): code message status
+--   refused (ends the task, the client's fault) | fault (counts, another try) | handed_back (another try, see give_back): code message status
 -- Returns OK, or the reason why nothing changed: UNKNOWN_TASK FOREIGN_ATTEMPT DUPLICATE LATE
 local id, number, holder, outcome = arg(1), tonumber(arg(2)), arg(3), arg(4)
 if redis.call('EXISTS', task(id)) == 0 then return 'UNKNOWN_TASK' end
@@ -22,13 +22,16 @@ if outcome == 'completed' then
 elseif outcome == 'refused' then
   close_attempt(id, number, holder, 'accepted', 'refused')
   fail_task(id, arg(5), arg(6), arg(7))
+elseif outcome == 'handed_back' then
+  if redis.call('EXISTS', 'relay:node:' .. holder) == 1 then redis.call('HSET', 'relay:node:' .. holder, 'rests', '1') end
+  refresh(holder)
+  give_back(id, number, holder, 'failed', arg(5), arg(6), arg(7))
 else
   -- a model server's own timeout is one, whoever says so; but a task may have waited for most of its time
   local late = arg(5) == 'UPSTREAM_TIMEOUT'
   local spent = late and NOW >= tonumber(redis.call('HGET', task(id), 'deadline_ms'))
-  local how = outcome == 'fault' and not spent and (late and 'late' or 'fault') or nil
-  close_attempt(id, number, holder, 'failed', how)
-  try_again(id, holder, outcome == 'fault', arg(5), arg(6), arg(7))
+  close_attempt(id, number, holder, 'failed', not spent and (late and 'late' or 'fault') or nil)
+  try_again(id, holder, true, arg(5), arg(6), arg(7))
 end
 fill(holder)
 return 'OK'

@@ -1,7 +1,7 @@
 -- Who speaks for a node: sessions, nonces, broker users.
 --
 -- relay:node:{node}           of its session: session, until_ms; of the one before, until the renewed one's first heartbeat: previous,
---                             previous_until_ms; new: until the first heartbeat of a process that did not renew
+--                             previous_until_ms; new: until the first heartbeat of a process that did not renew; rests: until its next one
 -- relay:nonce:{node}:{nonce}  string  a used one, remembered for longer than what it was signed with is good
 -- relay:challenge:{node}:{challenge}  string  one that was answered, until it would have run out (challenges.py); relay:challenge_key  what
 --                             they are made with
@@ -59,8 +59,8 @@ local function end_session(node)
   redis.call('DEL', 'broker:' .. node .. ':node.' .. node)
 end
 
--- What the node holds goes to others, first in line, and counts against nobody.
-local function hand_back_all(node)
+-- What the node holds goes to others, first in line; we take it away, so it counts against nobody.
+local function take_all(node)
   local held = redis.call('SMEMBERS', 'relay:held:' .. node)
   table.sort(held)
   for _, attempt in ipairs(held) do

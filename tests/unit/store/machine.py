@@ -244,6 +244,10 @@ class StoreMachine(RuleBasedStateMachine):
                     self.attempts.append(pair)
             opened = [n for n in range(1, int(row["attempt"]) + 1) if row[f"attempt_state:{n}"] == "open"]
             assert len(opened) <= 1, "two open attempts of one task"
+            gave_back = Counter(
+                row[f"attempt_node:{n}"] for n in range(1, int(row["attempt"]) + 1) if row[f"attempt_state:{n}"] == "failed"
+            )
+            assert all(times <= 4 for times in gave_back.values()), "to and fro between the line and one node"
             assert bool(opened) == (row["state"] in ("assigned", "running"))
             found |= {f"{task}#{n}" for n in opened}
         return found

@@ -198,7 +198,8 @@ async def test_clients_faults_and_what_is_handed_back_or_cancelled_count_for_nob
     node = await network.sign_in(1)
     for how in ["refused", "handed_back"] * 10:
         task = await network.submit()
-        await network.tasks.give_up_attempt(task, 1, node, how, BROKEN)  # type: ignore[arg-type]
+        assert await network.fail(f"{task}#1", node, how) is None  # type: ignore[arg-type]
+        await network.beat(node)
         await network.tasks.cancel(task, "guest")
     assert await counts(network, node) == (0, 0, 0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -13,6 +13,7 @@ from coordinator.lifecycle.task import TaskState
 from coordinator.protocol.envelope import Envelope
 from coordinator.protocol.ids import new_task_id
 from coordinator.protocol.report import Refusal
+from tests.unit.store.ageing import standing, took
 from tests.unit.store.network import COMMITMENT, MODEL, REQUEST, Network
 
 FAULT = UpstreamError("broken")
@@ -127,11 +128,45 @@ async def test_a_client_fault_is_not_tried_again(network: Network) -> None:
 
 
 async def test_what_is_handed_back_does_not_count_as_a_try(network: Network) -> None:
-    node = await network.sign_in(1)
-    task = await network.submit()
+    task = None
     for number in range(1, 6):
-        assert await network.tasks.give_up_attempt(task, number, node, "handed_back", FAULT) is None
-    assert await network.state(task) is TaskState.ASSIGNED
+        node = await network.sign_in(number)
+        task = task or await network.submit()
+        assert await network.fail(f"{task}#{number}", node, "handed_back") is None
+        assert await network.state(task) is TaskState.WAITING
+        await network.beat(node, draining=True)
+    assert await network.redis.hget(f"relay:task:{task}", "tries") == b"0"
+
+
+async def test_no_task_goes_to_and_fro_between_the_line_and_a_node_that_hands_all_back(network: Network) -> None:
+    node = await network.sign_in(1, slots=4)
+    task = await network.submit()
+    for number in range(1, 5):
+        assert await network.held(node) == {f"{task}#{number}"}
+        await network.fail(f"{task}#{number}", node, "handed_back")
+        # nothing for it before it has beaten: what it gives back may be the first word of its draining
+        assert (await network.held(node), await network.state(task)) == (
+            set(), TaskState.FAILED if number == 4 else TaskState.WAITING,
+        )  # fmt: skip
+        await network.beat(node)
+    assert round((await standing(network, node))["faults"]) == 1
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_who_walks_out_on_what_he_has_begun_is_blamed_once(network: Network, leaves: bool) -> None:
+    node = await network.sign_in(1, slots=4)
+    attempts = [f"{await network.submit()}#1" for _ in range(4)]
+    await network.beat(node, *attempts[:3])
+    for attempt in attempts:
+        await took(network, attempt, timedelta(seconds=290))
+    if leaves:
+        await network.leave(node)
+    else:
+        for attempt in attempts:
+            await network.fail(attempt, node, "handed_back")
+    assert round((await standing(network, node))["timeouts"]) == 1
+    tasks = [attempt.partition("#")[0] for attempt in attempts]
+    assert [await network.redis.hget(f"relay:task:{task}", "tries") for task in tasks] == [b"1"] * 3 + [b"0"]
 
 
 async def test_heartbeats_renew_what_is_listed_and_name_what_is_not(network: Network) -> None:
