@@ -61,4 +61,5 @@ for _, model in ipairs(redis.call('SMEMBERS', 'relay:lines')) do
 end
 local notices = redis.call('LRANGE', 'relay:notices', 0, -1)
 redis.call('DEL', 'relay:notices')
-return {lost, given_up, dead, redis.call('ZRANGEBYSCORE', 'relay:users', '-inf', int(NOW), 'LIMIT', 0, limit), notices}
+-- all of them: those that are removed but not yet forgotten are among them, and would stand before the rest
+return {lost, given_up, dead, redis.call('ZRANGEBYSCORE', 'relay:users', '-inf', int(NOW)), notices}

@@ -175,6 +175,19 @@ async def test_a_user_whose_session_ends_while_it_is_made_is_not_left_behind(
     assert await redis.execute_command("ACL", "USERS") == [b"default"]  # type: ignore[no-untyped-call]
 
 
+async def test_users_go_as_fast_as_sessions_end(network: Network, redis: Redis, redis_server: RedisServer) -> None:
+    """Of a network that vanished, or of somebody who signs in again and again: those that are gone but not yet forgotten
+    stand before none that are still there."""
+    users = BrokerUsers(redis, f"redis://{redis_server.address}")
+    names = [user_name(node_address(number), "0" * 32) for number in range(1, 451)]
+    for name in names:
+        await redis.execute_command("ACL", "SETUSER", name, "on")  # type: ignore[no-untyped-call]
+    await redis.zadd("relay:users", dict.fromkeys(names, 1))
+    for _ in range(2):
+        await users.remove((await network.tasks.sweep()).users)
+    assert await redis.execute_command("ACL", "USERS") == [b"default"]  # type: ignore[no-untyped-call]
+
+
 async def test_orphans_are_nodes_and_nobody_else(network: Network, redis: Redis, redis_server: RedisServer) -> None:
     """A Redis has users of its operator's, and "node-" begins what people call a program of theirs as well."""
     users, node = BrokerUsers(redis, f"redis://{redis_server.address}"), await network.sign_in(1)

@@ -124,6 +124,14 @@ async def test_a_node_without_work_is_told_why(network: Network) -> None:
     assert (await network.beat(node, f"{task}#1", draining=True)).no_work is NoWork.DRAINING
 
 
+async def test_an_attempt_named_again_and_again_is_looked_at_once(network: Network) -> None:
+    node = await network.sign_in(1)
+    task = await network.submit()
+    reply = await network.beat(node, *[f"{task}#1", f"{task}#9"] * 100, answering=(f"{task}#1",) * 100)
+    assert reply.cancelled == (f"{task}#9",)
+    assert await network.redis.hget(f"relay:task:{task}", "answering:1") is not None
+
+
 async def test_a_draining_node_gets_nothing_new(network: Network) -> None:
     first, second = await network.sign_in(1), await network.sign_in(2)
     await network.beat(first, draining=True)
