@@ -39,9 +39,14 @@ class SettingsError(Exception):
 
 
 def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise PydanticCustomError("url", "must be an http:// or https:// address")
+    try:
+        parts = urlsplit(value)
+        named = bool(parts.hostname and parts.hostname.encode("idna").decode("idna"))
+        _ = parts.port  # fails for what is no port, as names do that no resolver would take
+    except ValueError:
+        named = False
+    if not named or parts.scheme not in ("http", "https") or not value.isprintable() or " " in value:
+        raise PydanticCustomError("url", "must be an http:// or https:// address, with a host, and a port of at most 65535")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise PydanticCustomError("url", "must be a plain address, without credentials, ? or #")
     return value.rstrip("/")
