@@ -176,7 +176,7 @@ async def test_a_user_whose_session_ends_while_it_is_made_is_not_left_behind(
 
 
 async def test_users_go_as_fast_as_sessions_end(network: Network, redis: Redis, redis_server: RedisServer) -> None:
-    """Of a network that vanished, or of somebody who signs in again and again: those that are gone but not yet forgotten
+    """Of a network that vanished, or of somebody who signs in again and again: those that are gone but not forgotten
     stand before none that are still there."""
     users = BrokerUsers(redis, f"redis://{redis_server.address}")
     names = [user_name(node_address(number), "0" * 32) for number in range(1, 451)]
