@@ -42,7 +42,7 @@ class _Unsettled:
         self.body = body
         self.saved = saved
         self.over = False
-        self.saving: asyncio.Task[None] | None = None
+        self.saving: asyncio.Task[bool] | None = None
         self.task: asyncio.Task[None] | None = None
 
 
@@ -92,8 +92,7 @@ class Poster:
                 await self._empty.wait()
         except TimeoutError:
             left = list(self._unsettled.values())
-            await asyncio.gather(*(self._save(held) for held in left))
-            if saved := sum(held.saved for held in left):
+            if saved := sum(await asyncio.gather(*(self._save(held) for held in left))):
                 log.warning("Reports wait on disk for the next start", count=saved)
             if saved < len(left):
                 log.error("Reports are lost: neither posted nor on disk", count=len(left) - saved)
@@ -169,13 +168,13 @@ class Poster:
             held.saved = True
             held.saving = asyncio.get_running_loop().create_task(self._write(held))
 
-    async def _save(self, held: _Unsettled) -> None:
+    async def _save(self, held: _Unsettled) -> bool:
+        """Whether it is on disk now."""
         self._save_soon(held)
-        if held.saving is not None:
-            await held.saving
+        return held.saving is None or await held.saving
 
-    async def _write(self, held: _Unsettled) -> None:
-        """What can't be written is tried again with the next post that fails."""
+    async def _write(self, held: _Unsettled) -> bool:
+        """Whether it is on disk; what isn't is tried again with the next post that fails."""
         try:
             await asyncio.to_thread(self._outbox.save, held.attempt, held.body)
         except OSError as error:
@@ -183,8 +182,9 @@ class Poster:
             if not self._disk_fails:
                 log.error("Reports can't be written to disk, trying on", reason=error.strerror)
             self._disk_fails = True
-        else:
-            self._disk_fails = False
+            return False
+        self._disk_fails = False
+        return True
 
     async def _forget(self, held: _Unsettled) -> None:
         """After the file is written, lest it is written after it was removed."""
