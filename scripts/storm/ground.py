@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from coordinator.protocol.session import STANDING_PATH
 from scripts.network.children import Recipe
-from scripts.network.home import Home, free_port
+from scripts.network.home import Home
 from scripts.network.keys import account
 from scripts.network.network import Network, Plan
 from scripts.network.wire import Refused, call
@@ -64,7 +64,7 @@ async def ground(options: Options, strikes: tuple[Strike, ...], tell: Callable[[
         where = options.state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relay-storm-")))
         home = Home(where / "network", fresh=True)
         stack.callback(home.close)
-        one, other, front, *backends = _ports(options.nodes + 4)
+        one, other, front, *backends = (home.port(f"storm {number}") for number in range(options.nodes + 4))
         *own, direct = backends  # direct mode's is always well
         url = f"http://127.0.0.1:{front}"
         settings = {**SETTINGS, "NODE_COORDINATOR_URL": url}
@@ -102,13 +102,6 @@ async def standing(ground: Ground, number: int) -> dict[str, Any]:
 
 def _key_file(home: Home, number: int) -> Path:
     return home.path / "nodes" / str(number) / "node.key"
-
-
-def _ports(count: int) -> list[int]:
-    ports: list[int] = []
-    while len(ports) < count:
-        ports.append(free_port(but=ports))
-    return ports
 
 
 def _server(home: Home, name: str, module: str, port: int, *words: int) -> Recipe:

@@ -23,11 +23,12 @@ from aiohttp import web
 from redis import Redis
 
 from scripts.network.children import ROOT
-from scripts.network.home import Home, free_port
+from scripts.network.home import Home
 from scripts.network.keys import account
 from scripts.network.network import Network, Plan
 from tests.e2e.relay_client import CHAT, COMPLETED_EVENT, body, client, ended, events, recorded, submit
 from tests.parts.network import need_parts
+from tests.parts.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SLOTS = 8

@@ -24,10 +24,10 @@ from coordinator.store.connection import connect
 from coordinator.store.space import publish
 from node.identity import Identity, create_key, load_key
 from scripts.network.children import ROOT
-from scripts.network.home import free_port
 from scripts.network.redis import binary
 from tests.fakes.backend import BackendHttp
 from tests.parts.missing import missing
+from tests.parts.ports import free_port
 from tests.parts.servers import RedisServer, Server
 
 SPACE = TaskSpace(31337, "0x" + "11" * 20, "0x" + "22" * 20, "0x" + "33" * 20)

@@ -21,10 +21,10 @@ from eth_keys.datatypes import PrivateKey
 from contracts.toolchain import ToolMissing, anvil_binary
 from scripts.network.chain import CHAIN_ID, Chain
 from scripts.network.children import die_with
-from scripts.network.home import free_port
 from scripts.network.redis import Redis, binary
 from scripts.network.wire import rpc
 from tests.parts.missing import missing
+from tests.parts.ports import free_port
 
 PATIENCE = 60.0  # seconds; a machine that is busy with other tests takes long to import a coordinator
 

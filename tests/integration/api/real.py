@@ -16,10 +16,10 @@ from urllib.request import urlopen
 import pytest
 
 from scripts.network.children import ROOT
-from scripts.network.home import free_port
 from scripts.network.redis import binary
 from tests.fakes.upstream import FakeUpstream, as_asked
 from tests.parts.missing import missing
+from tests.parts.ports import free_port
 from tests.parts.servers import RedisServer, Server
 
 MODEL = "relay/tiny-chat"

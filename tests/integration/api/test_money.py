@@ -27,10 +27,10 @@ from coordinator.store.connection import connect
 from coordinator.store.keyring import KeyRing
 from coordinator.store.money import Purse
 from coordinator.store.scripts import Scripts
-from scripts.network.home import free_port
 from tests.fakes.upstream import COMPLETION, FakeUpstream
 from tests.integration.api.conftest import CHAT
 from tests.integration.api.real import need_redis
+from tests.parts.ports import free_port
 from tests.parts.servers import RedisServer, Server
 
 MODEL = "relay/tiny-chat"

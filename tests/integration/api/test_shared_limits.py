@@ -23,10 +23,10 @@ from coordinator.lifecycle.keys import NewKey
 from coordinator.store.connection import connect
 from coordinator.store.keyring import KeyRing
 from scripts.network.children import ROOT
-from scripts.network.home import free_port
 from tests.fakes.upstream import FakeUpstream
 from tests.integration.api.conftest import CHAT
 from tests.integration.api.real import need_redis
+from tests.parts.ports import free_port
 from tests.parts.servers import RedisServer, Server
 
 MODEL = "relay/tiny-chat"

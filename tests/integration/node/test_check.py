@@ -21,10 +21,10 @@ from node.check.command import check
 from node.check.outcome import Level, Outcome
 from node.settings import Settings
 from scripts.network.children import ROOT
-from scripts.network.home import free_port
 from tests.fakes.backend import BackendHttp, completion
 from tests.fakes.coordinator_http import CoordinatorHttp, until
 from tests.integration.node.conftest import Broker
+from tests.parts.ports import free_port
 from tests.parts.wire import Wire
 
 

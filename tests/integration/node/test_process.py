@@ -20,10 +20,10 @@ from coordinator.protocol.envelope import Envelope
 from coordinator.protocol.hashing import receipt_digest, salted_hash, unhex
 from coordinator.protocol.report import FailureCode, Report
 from coordinator.protocol.session import REPORT_PATH
-from scripts.network.home import free_port
 from tests.fakes.backend import BackendHttp
 from tests.fakes.coordinator_http import CHAIN_ID, PATIENCE, TASK_REGISTRY, CoordinatorHttp, envelope, until
 from tests.integration.node.conftest import Broker
+from tests.parts.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 PROMPT = "a prompt that belongs in no log"

@@ -32,7 +32,7 @@ from coordinator.wiring import build_api
 from node.__main__ import main
 from node.identity import create_key, load_key
 from node.presence.line import Reply, SignedLine, line_transport
-from scripts.network.home import free_port
+from tests.parts.ports import free_port
 from tests.parts.servers import Anvil, RedisServer
 from tests.unit.store.network import Network
 
@@ -291,7 +291,10 @@ async def test_every_refusal_says_what_to_do(
     assert "is the key of" in await one.fails(f"register --provider-key FILE --node {other.node}")
     assert "nothing is staked for node" in (await other.fails("add-stake --provider-key FILE")).lower()
     poor = await other.fails(f"register --provider-key FILE --stake-wei {10**30}")
-    assert re.search(rf"{other.address} has 10000 ETH, and this takes up to 1000000000000.0*[1-9]\d* ETH, fees included: send it", poor)
+    assert re.search(
+        rf"{other.address} has 10000 ETH, and this takes up to 1000000000000.0*[1-9]\d* ETH, fees included: send it",
+        poor,
+    )
     assert "There is no contract at" in await one.fails(f"stake --registry {one.address}")
     fake = await one.fails(f"stake --registry {coordinator.deployment.task_registry}")
     assert "is not the NodeRegistry of this version: don't pay into it" in fake

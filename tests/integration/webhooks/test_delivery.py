@@ -32,9 +32,9 @@ from coordinator.webhooks.resolving import SystemResolver
 from coordinator.webhooks.sender import HttpSender
 from coordinator.wiring import stop
 from scripts.network.children import ROOT
-from scripts.network.home import free_port
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.webhooks import Receiver
+from tests.parts.ports import free_port
 from tests.parts.servers import RedisServer, Server
 from tests.unit.store.hooked import Hooked
 from tests.unit.store.network import Network
