@@ -46,7 +46,7 @@ def _http_url(value: str) -> str:
     except ValueError:
         named = False
     if not named or parts.scheme not in ("http", "https") or not value.isprintable() or " " in value:
-        raise PydanticCustomError("url", "must be an http:// or https:// address, with a host, and a port of at most 65535")
+        raise PydanticCustomError("url", "must be an http:// or https:// address of a host, with a port up to 65535")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise PydanticCustomError("url", "must be a plain address, without credentials, ? or #")
     return value.rstrip("/")
