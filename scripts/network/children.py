@@ -49,7 +49,7 @@ class Recipe:
     ready: Callable[[], Awaitable[bool]] = _always
     prepare: Callable[[], None] = lambda: None
     before_stop: Callable[[], Awaitable[None]] | None = None
-    patience: float = 30.0
+    patience: float = 60.0  # a machine that is busy with other things takes half of it
     grace: float = 10.0
 
 

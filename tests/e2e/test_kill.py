@@ -61,7 +61,7 @@ class Fate:
 
 
 async def healed(network: RunningNetwork, victim: str, before: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while VICTIMS[victim](network.up["pids"]) == before:
             await asyncio.sleep(0.05)
 
