@@ -142,13 +142,21 @@ class Settings(BaseSettings):
         return self.state_dir or self.key_file.with_name(f"{self.key_file.name}.state")
 
     def api_key(self) -> str | None:
-        """Raises SettingsError when the file that should hold it can't be read."""
+        """Raises SettingsError when the file that should hold it can't be read, or what it holds fits no header."""
         if self.backend_api_key_file is None:
-            return self.backend_api_key.get_secret_value() if self.backend_api_key else None
+            return (
+                _fit(self.backend_api_key.get_secret_value(), "NODE_BACKEND_API_KEY") if self.backend_api_key else None
+            )
         try:
-            return self.backend_api_key_file.read_text().strip()
+            return _fit(self.backend_api_key_file.read_text().strip(), "NODE_BACKEND_API_KEY_FILE")
         except (OSError, UnicodeDecodeError):
             raise SettingsError("NODE_BACKEND_API_KEY_FILE can't be read") from None
+
+
+def _fit(key: str, name: str) -> str:
+    if not (key.isascii() and key.isprintable()):
+        raise SettingsError(f"{name} must hold a key alone: one line of printable ASCII")
+    return key
 
 
 def load_settings() -> Settings:

@@ -99,6 +99,16 @@ def test_a_secret_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         load(monkeypatch, BACKEND_API_KEY_FILE="/f", BACKEND_API_KEY=SECRET)
 
 
+@pytest.mark.parametrize("key", ["two\nlines", "a\0b", "ключ"])
+def test_a_key_that_fits_no_header_is_a_wrong_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, key: str
+) -> None:
+    (tmp_path / "secret").write_text(key)
+    with pytest.raises(SettingsError, match="NODE_BACKEND_API_KEY_FILE must hold a key alone") as wrong:
+        load(monkeypatch, BACKEND_API_KEY_FILE=str(tmp_path / "secret")).api_key()
+    assert key not in str(wrong.value)
+
+
 def test_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load(monkeypatch).slots = 5  # type: ignore[misc]
