@@ -19,15 +19,18 @@ local function refresh(node)
 end
 
 -- Celery's message protocol 2, as kombu's Redis transport takes it from a list (CELERY_ON_REDIS.md; a test with a stock worker guards it).
--- `tag` and `arguments` are JSON.
+-- `tag` and `arguments` are JSON. Of a queue that nobody empties, so much is kept as the node can hold and as much again: the rest is
+-- prompts of attempts that are over.
 local function send(node, name, tag, arguments)
   local q = cjson.encode
   local body = '[[' .. arguments .. '],{},{"callbacks":null,"errbacks":null,"chain":null,"chord":null}]'
   local queue = 'node.' .. node
-  redis.call('LPUSH', 'broker:' .. node .. ':' .. queue,
+  local list = 'broker:' .. node .. ':' .. queue
+  local length = redis.call('LPUSH', list,
     '{"body":' .. q(body) .. ',"content-encoding":"utf-8","content-type":"application/json","headers":{"lang":"py","task":"' .. name .. '","id":'
     .. tag .. ',"root_id":' .. tag .. ',"parent_id":null,"group":null,"retries":0,"eta":null,"expires":null,"timelimit":[null,null],"argsrepr":"","kwargsrepr":"","origin":"coordinator","ignore_result":true},"properties":{"correlation_id":'
     .. tag .. ',"reply_to":"","delivery_mode":2,"delivery_info":{"exchange":"","routing_key":' .. q(queue) .. '},"priority":0,"delivery_tag":' .. tag .. '}}')
+  if length > 16 then redis.call('LTRIM', list, 0, 15 + 2 * tonumber(redis.call('HGET', 'relay:node:' .. node, 'slots'))) end
 end
 
 local function publish(node, id, number, t)

@@ -10,7 +10,7 @@ from coordinator.errors import CapacityExhausted, ProviderUnavailable, TaskExpir
 from coordinator.lifecycle.order import Order, Terms
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.task import TaskState
-from coordinator.protocol.envelope import Envelope
+from coordinator.protocol.envelope import Envelope, key_prefix, queue_name
 from coordinator.protocol.ids import new_task_id
 from coordinator.protocol.report import Refusal
 from tests.unit.store.ageing import standing, took
@@ -150,6 +150,15 @@ async def test_no_task_goes_to_and_fro_between_the_line_and_a_node_that_hands_al
         )  # fmt: skip
         await network.beat(node)
     assert round((await standing(network, node))["faults"]) == 1
+
+
+async def test_a_queue_that_nobody_empties_stays_short(network: Network) -> None:
+    node = await network.sign_in(1, slots=4)
+    for _ in range(40):
+        await network.tasks.cancel(await network.submit(), "guest")
+    last = [await network.submit() for _ in range(4)]
+    assert await network.redis.llen(f"{key_prefix(node)}{queue_name(node)}") == 24
+    assert [envelope["task_id"] for envelope in await network.envelopes(node)][-4:] == last
 
 
 @pytest.mark.parametrize("leaves", [True, False])
