@@ -54,8 +54,8 @@ class BackendChecks:
             async with _backend(self._settings) as (backend, where, kind):
                 found = kind if kind is not None else await backend.kind()
                 if found is None:
-                    remedy = "start the model server, or set NODE_BACKEND_URL to where it listens"
-                    return [failed("backend", f"{where} does not answer", remedy)]
+                    remedy = "start the model server and let it load, or set NODE_BACKEND_URL to where it listens"
+                    return [failed("backend", f"{where} does not answer, or only that it can't (HTTP 5xx)", remedy)]
                 inference = Inference(backend, self._settings.served, _LONGEST, found)
                 named = "embedded llama.cpp, in this process" if kind else f"{found or 'a server'} at {where}"
                 return [ok("backend", named), *await self._models(inference)]

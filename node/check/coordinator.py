@@ -113,8 +113,9 @@ def models(settings: Settings, network: Network) -> Outcome:
     mine = ", ".join(settings.served)
     if unknown := [model for model in settings.served if model not in network.models]:
         seen = f"clients can't ask for {', '.join(unknown)} here"
-        return warning(
-            "models", seen, f"name them in NODE_MODELS as the relay does: {', '.join(network.models) or 'it has none'}"
+        remedy = f"name them in NODE_MODELS as the relay does: {', '.join(network.models) or 'it has none'}"
+        return (
+            failed("models", seen, remedy) if len(unknown) == len(settings.served) else warning("models", seen, remedy)
         )
     return ok("models", f"{mine}: clients can ask for it")
 

@@ -37,8 +37,9 @@ def look_at_machine(settings: Settings, identity: Identity) -> list[Outcome]:
 
 def disk(state: Path) -> Outcome:
     """Whether Reports can be kept in `state`, or where it is to be made."""
-    there = next(path for path in (state, *state.absolute().parents) if path.exists())
+    there = state
     try:
+        there = next(path for path in (state, *state.absolute().parents) if path.exists())
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"x")
             file.flush()

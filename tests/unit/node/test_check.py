@@ -64,15 +64,19 @@ def test_a_suspended_node_is_told_for_how_long() -> None:
     assert (found.level, "42 s" in found.seen) == (Level.WARNING, True)
 
 
-def test_a_model_that_nobody_can_ask_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("named", "level"), [(("x", "m"), Level.WARNING), (("x",), Level.FAILED), (("x", "M"), Level.FAILED)]
+)
+def test_a_model_that_nobody_can_ask_for(tmp_path: Path, named: tuple[str, ...], level: Level) -> None:
+    """Who offers no other, for the name is misspelt, would wait for work for ever."""
     settings = Settings(
         key_file=tmp_path / "k",
         coordinator_url="http://127.0.0.1:1",
         backend_url="http://b",
-        models={"x": "x", "m": "m"},
+        models={name: name for name in named},
     )
     found = models(settings, network())
-    assert (found.level, "x" in found.seen, "m" in found.remedy) == (Level.WARNING, True, True)
+    assert (found.level, "x" in found.seen, "m" in found.remedy) == (level, True, True)
 
 
 @pytest.mark.parametrize(("slots", "limit", "level"), [(4, 1024, "ok"), (512, 1024, "FAILED"), (512, -1, "ok")])
@@ -93,6 +97,12 @@ def test_a_disk_that_can_be_written(tmp_path: Path) -> None:
 def test_a_disk_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
     found = disk(tmp_path / "state")
+    assert (found.level, "NODE_STATE_DIR" in found.remedy) == (Level.FAILED, True)
+
+
+def test_a_disk_where_nothing_can_be_looked_up(tmp_path: Path) -> None:
+    """As in a home of somebody else's."""
+    found = disk(tmp_path / ("a" * 300) / "state")
     assert (found.level, "NODE_STATE_DIR" in found.remedy) == (Level.FAILED, True)
 
 
