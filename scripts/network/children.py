@@ -73,7 +73,7 @@ class Child:
             process = subprocess.Popen(
                 recipe.command(),
                 cwd=ROOT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **recipe.environment},
+                env={**inherited(), "PYTHONUNBUFFERED": "1", **recipe.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -130,6 +130,11 @@ def die_with(parent: int) -> Callable[[], None]:
             os._exit(1)
 
     return arrange
+
+
+def inherited() -> dict[str, str]:
+    """Our environment without settings of coordinators and nodes: the user's shell may hold another network's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("RELAY_", "NODE_"))}
 
 
 def describe(code: int) -> str:

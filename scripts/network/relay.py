@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.network.children import ROOT, Recipe, StartFailed, last_line
+from scripts.network.children import ROOT, Recipe, StartFailed, inherited, last_line
 from scripts.network.redis import Redis
 from scripts.network.wire import Refused, call
 
@@ -78,7 +77,7 @@ class Coordinator:
             process = await asyncio.create_subprocess_exec(
                 *_python("coordinator", *words)(),
                 cwd=ROOT,
-                env={**os.environ, **self.environment},
+                env={**inherited(), **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
