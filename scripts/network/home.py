@@ -46,6 +46,7 @@ class Home:
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
         self.path = path.resolve()
+        known = (self.path / "lock").exists()
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -55,7 +56,7 @@ class Home:
             ) from error
         self._take_lock()
         self.up_json.unlink(missing_ok=True)
-        if fresh:
+        if fresh and known:  # else: a directory of the user's, whose `keys` and `logs` are his own
             self._empty()
         self.path.chmod(0o700)
         for name in ("keys", "redis", "chain", "nodes", "logs"):

@@ -57,9 +57,17 @@ def test_fresh_takes_away_only_what_is_ours(tmp_path: Path) -> None:
     (tmp_path / "letters").mkdir()
     (tmp_path / "chain").mkdir()
     (tmp_path / "chain/state.json").write_text("{}")
+    Home(tmp_path).close()
     Home(tmp_path, fresh=True).close()
     assert (tmp_path / "letters").exists()
     assert not (tmp_path / "chain/state.json").exists()
+
+
+def test_fresh_takes_away_nothing_where_no_supervisor_has_been(tmp_path: Path) -> None:
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys/house").write_text("the user's own")
+    Home(tmp_path, fresh=True).close()
+    assert (tmp_path / "keys/house").read_text() == "the user's own"
 
 
 def test_a_directory_that_can_not_be_made(tmp_path: Path) -> None:
