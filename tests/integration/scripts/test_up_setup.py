@@ -61,6 +61,19 @@ def test_pip_fails(clone: Path, said: str, line: str) -> None:
     assert "(log: .setup/pip.log)" in printed
 
 
+@pytest.mark.parametrize(
+    "words", [("scripts/up", "--nodes", "many"), ("scripts/up", "--ones"), ("scripts/setup", "--tests")]
+)
+def test_a_wrong_option_is_refused_before_anything_is_installed(clone: Path, words: tuple[str, ...]) -> None:
+    for name in ("scripts/up", "scripts/network/options.py"):
+        (clone / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, clone / name)
+    done = subprocess.run(["bash", *words], cwd=clone, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words[1] in done.stderr
+    assert not (clone / ".setup").exists()
+
+
 def test_no_python(clone: Path) -> None:
     tools = clone / "bin"
     tools.mkdir()
