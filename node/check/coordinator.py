@@ -83,12 +83,15 @@ class CoordinatorChecks:
 
     async def broker(self, url: str) -> Outcome:
         """Whether a Redis answers there; the user comes with the session."""
-        parts = urlsplit(url)
-        secure, where = parts.scheme == "rediss", f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}"
+        try:
+            parts = urlsplit(url)
+            host, port = (parts.hostname or "").encode("idna").decode(), parts.port or 6379
+        except ValueError:
+            return failed("broker", "where the coordinator says it is, is no address", "ask the coordinator's operator")
+        secure, where = parts.scheme == "rediss", f"{parts.scheme}://{host}:{port}"
         try:
             async with asyncio.timeout(_BROKER_SECONDS):
-                tls = _trust(self.settings.ca_file) if secure else None
-                answer = await _ping(parts.hostname or "", parts.port or 6379, tls)
+                answer = await _ping(host, port, _trust(self.settings.ca_file) if secure else None)
         except ssl.SSLCertVerificationError as error:
             return failed(
                 "broker", f"{where}: {error.verify_message}", "name the certificate's authority in NODE_CA_FILE"
@@ -114,9 +117,8 @@ def models(settings: Settings, network: Network) -> Outcome:
     if unknown := [model for model in settings.served if model not in network.models]:
         seen = f"clients can't ask for {', '.join(unknown)} here"
         remedy = f"name them in NODE_MODELS as the relay does: {', '.join(network.models) or 'it has none'}"
-        return (
-            failed("models", seen, remedy) if len(unknown) == len(settings.served) else warning("models", seen, remedy)
-        )
+        nothing = len(unknown) == len(settings.served)
+        return failed("models", seen, remedy) if nothing else warning("models", seen, remedy)
     return ok("models", f"{mine}: clients can ask for it")
 
 
@@ -168,5 +170,7 @@ async def _ping(host: str, port: int, tls: ssl.SSLContext | None) -> bytes:
     try:
         writer.write(b"PING\r\n")
         return await reader.readline()
+    except ValueError:  # a line that never ends
+        return b""
     finally:
         writer.transport.abort()

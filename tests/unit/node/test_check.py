@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from eth_keys.datatypes import PrivateKey
 
 from coordinator.protocol.session import Admission, Condition, Network, Standing
 from node.check.command import outcomes
-from node.check.coordinator import Seen, admission, clock, models
+from node.check.coordinator import CoordinatorChecks, Seen, admission, clock, models
 from node.check.machine import disk, files, graphics, memory
 from node.check.outcome import Level, failed, ok
+from node.identity import Identity
+from node.presence.line import line_transport
 from node.settings import Settings
 
 GIB = 2**30
@@ -130,6 +134,29 @@ def test_no_gpu_matters_only_beside_a_server_of_ones_own(monkeypatch: pytest.Mon
         Level.OK,
         Level.WARNING,
     ]
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://127.0.0.1:99999", "redis://127.0.0.1:x", "redis://[::1", "redis://a..b:1", ""]
+)
+async def test_a_broker_s_address_that_is_none(url: str, tmp_path: Path) -> None:
+    """Its coordinator's operator mistyped it."""
+    found = await checks(tmp_path).broker(url)
+    assert (found.level, "operator" in found.remedy) == (Level.FAILED, True)
+
+
+async def test_a_broker_that_talks_without_end(tmp_path: Path) -> None:
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"x" * 200_000)
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        found = await checks(tmp_path).broker(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    assert found.level is Level.FAILED
+
+
+def checks(folder: Path) -> CoordinatorChecks:
+    settings = Settings(key_file=folder / "k", coordinator_url="http://127.0.0.1:1")
+    return CoordinatorChecks(settings, Identity.of(PrivateKey(b"\x01" * 32)), line_transport(1), None)
 
 
 def test_settings_and_key_come_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
