@@ -19,13 +19,14 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 
 def link(preludes: Sequence[str], script: str, values: Mapping[str, int | str]) -> str:
     """`script` after the definitions that it needs, in their order. `values`: what `NAME.field` stands for."""
-    definitions = [part for prelude in preludes for part in _definitions(_filled(_bare(prelude), values))]
+    definitions = [part for prelude in preludes for part in _definitions(_bare(prelude))]
     script = _filled(_bare(script), values)
     wanted = _words(script)
     needed: list[str] = []
     # from the last one: a definition uses only those before it
-    for names, text in reversed(definitions):
+    for names, bare in reversed(definitions):
         if names & wanted:
+            text = _filled(bare, values)
             wanted |= _words(text)
             needed.append(text)
     return "".join([*reversed(needed), script])
