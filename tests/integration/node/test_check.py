@@ -185,13 +185,16 @@ async def test_a_server_that_only_embeds(place: Place) -> None:
 
 
 async def test_a_server_that_takes_one_after_the_other(place: Place) -> None:
-    turn, answer = asyncio.Lock(), place.backend.body
+    turn, answer, there = asyncio.Lock(), place.backend.body, 0
 
     async def slowly(_: Any) -> Any:
         from aiohttp import web
 
-        async with turn:
-            await asyncio.sleep(0.03)
+        nonlocal there
+        there += 1
+        async with turn:  # far slower in company: a call alone may take a busy machine long as well
+            await asyncio.sleep(0.03 if there == 1 else 0.4)
+            there -= 1
             return web.Response(body=answer, content_type="application/json")
 
     place.backend.answers = [slowly] * 20
