@@ -4,8 +4,9 @@ For the node, before it signs, and for the coordinator, after: both say the same
 where an honest server can have meant it so, since a wrong word here costs an honest node its work:
 
 empty      a chat message without text, call, refusal or reasoning. Not when its length limit or a filter ended it, nor
-           when a stop sequence may have (what stands before the sequence can be nothing), or the reasoning was not
-           wanted. Not a text completion: a model that is to fill in may have nothing to add.
+           when a stop sequence may have (what stands before the sequence can be nothing), or a bias towards the end
+           token, or the reasoning was not wanted. Not a text completion, nor a chat whose last message is the model's
+           own: one that is to go on may have nothing to add.
 truncated  no `finish_reason`: whoever stopped writing in the middle of an answer has none to give; or one that says so
            (`abort` of vLLM and SGLang, vLLM's `error`). And `length` before the limit that was asked for, while the
            model's context had room: somebody cut it short. Told by the server's own count alone, of one choice without
@@ -50,8 +51,15 @@ def unfinished(request: Json, answer: Json, endpoint: Endpoint, context_length: 
 
 
 def _is_empty(request: Json, message: Json) -> bool:
-    excused = request.get("stop") or request.get("include_reasoning") is False
-    return not excused and not any(message.get(name) for name in _SAYING)
+    excused = request.get("stop") or request.get("logit_bias") or request.get("include_reasoning") is False
+    return not (excused or _goes_on(request) or any(message.get(name) for name in _SAYING))
+
+
+def _goes_on(request: Json) -> bool:
+    """Whether the model is to continue words that are put into its mouth."""
+    messages = request.get("messages")
+    last = messages[-1] if isinstance(messages, list) and messages else None
+    return isinstance(last, Mapping) and last.get("role") == "assistant"
 
 
 def _cut_short(request: Json, answer: Json, context_length: int) -> bool:

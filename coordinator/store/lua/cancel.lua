@@ -7,6 +7,7 @@ local t = redis.call('HMGET', task(id), 'state', 'attempt', 'node', 'caller')
 if not t[1] then return redis.call('EXISTS', 'relay:gone:' .. id) == 1 and 'expired' or 'unknown' end
 if string.sub(t[4], 1, 4) == 'key_' and t[4] ~= caller then return 'foreign' end
 if not next(MOVES.task[t[1]]) then return 'ended' end
+excuse(id, true)
 if t[1] == 'waiting' then fail_task(id, arg(3), arg(4), arg(5))
 else
   close_attempt(id, tonumber(t[2]), t[3], 'lost')

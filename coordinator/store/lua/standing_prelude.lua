@@ -95,14 +95,14 @@ local function tell_gpus(node, s)
   end
 end
 
--- Twice as long each time, except where half of a model's nodes would be out by it: it may be the requests, or us.
+-- Twice as long each time, except where half of a model's nodes would be out by it: it may be the requests, or us, so it isn't counted.
 local function suspend(node, s, model, why)
   if NOW - s.tripped_ms > POLICY.trips_forgotten then s.trips = 0 end
   local out = redis.call('SCARD', 'relay:suspended:' .. model) + 1
   local many = 2 * out > redis.call('SCARD', 'relay:serving:' .. model)
   local pause = many and POLICY.suspension or math.min(POLICY.suspension * 2 ^ s.trips, POLICY.longest_suspension)
   become(s, 'suspended')
-  s.until_ms, s.trips, s.tripped_ms = NOW + pause, s.trips + 1, NOW
+  s.until_ms, s.trips, s.tripped_ms = NOW + pause, s.trips + (many and 0 or 1), NOW
   s.good, s.bad, s.streak, s.well = 0, 0, 0, 0
   tell_gpus(node, s)
   notice({event = 'node_suspended', node = node, ms = pause, why = why})
@@ -282,16 +282,16 @@ local function note(node, id, number, outcome, tokens_out)
 end
 
 -- A task is given up: where several nodes have failed it, the one that was blamed is so no longer. A client that asks for more than fits
--- into the time that an attempt has, again and again, suspends nobody by it.
-local function excuse(id)
+-- into the time that an attempt has, again and again, suspends nobody by it; nor one that takes its task back (`canceled`) before anybody
+-- else has tried it.
+local function excuse(id, canceled)
   local t = redis.call('HMGET', task(id), 'blamed', 'tried')
   local node, count = string.match(t[1] or '', '^(%S+) (%a+)$')
   if not node then return end
-  for other in string.gmatch(t[2] or '', '%S+') do
-    if other ~= node then
-      local s = standing_of(node)
-      s[count], s.bad, s.streak = math.max(s[count] - 1, 0), math.max(s.bad - 1, 0), math.max(s.streak - 1, 0)
-      return keep_standing(node, s)
-    end
-  end
+  local alone = true
+  for other in string.gmatch(t[2] or '', '%S+') do alone = alone and other == node end
+  if alone and not canceled then return end
+  local s = standing_of(node)
+  s[count], s.bad, s.streak = math.max(s[count] - 1, 0), math.max(s.bad - 1, 0), math.max(s.streak - 1, 0)
+  keep_standing(node, s)
 end

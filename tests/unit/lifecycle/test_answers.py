@@ -86,7 +86,16 @@ def test_an_empty_message_is_no_answer(message: Json, ended: str) -> None:
     assert flaw(chat(ended, **message)) == "an empty message"
 
 
-@pytest.mark.parametrize("asked", [{"stop": ["\n"]}, {"stop": "\n"}, {"include_reasoning": False}])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"stop": ["\n"]},
+        {"stop": "\n"},
+        {"include_reasoning": False},
+        {"logit_bias": {"2": 100}},
+        {"messages": [{"role": "user", "content": "7 + 5?"}, {"role": "assistant", "content": "12."}]},
+    ],
+)
 def test_an_empty_message_may_be_all_that_was_wanted(asked: Json) -> None:
     assert flaw(chat(content=""), asked=asked) is None
 

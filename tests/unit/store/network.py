@@ -63,9 +63,9 @@ class Network:
     ids: Callable[[str], TaskId] = new_task_id
 
     def __post_init__(self) -> None:
-        scripts = Scripts(self.redis, self.policy)
-        self.tasks = TaskStore(self.redis, scripts, self.policy)
-        self.nodes = NodeStore(self.redis, scripts)
+        self.scripts = Scripts(self.redis, self.policy)
+        self.tasks = TaskStore(self.redis, self.scripts, self.policy)
+        self.nodes = NodeStore(self.redis, self.scripts)
         self.sessions: dict[str, str] = {}
 
     async def sign_in(
@@ -162,23 +162,28 @@ class Network:
     async def held(self, node: str) -> set[str]:
         return {item.decode() for item in await self.redis.smembers(f"relay:held:{node}")}
 
+    async def sweep(self) -> Swept:
+        """However slow this machine is: a pause of its own is no outage."""
+        await self.redis.delete("relay:swept_ms")
+        return await self.tasks.sweep()
+
     async def end_lease(self, attempt: str) -> Swept:
         """As if the lease's time had passed."""
         await self.redis.zadd("relay:leases", {attempt: 0})
-        return await self.tasks.sweep()
+        return await self.sweep()
 
     async def end_patience(self) -> Swept:
         """As if everybody had waited for long enough for the node that has his conversation."""
         for task in await self.redis.zrange("relay:patient", 0, -1):
             await self.redis.zadd("relay:patient", {task: 0})
-        return await self.tasks.sweep()
+        return await self.sweep()
 
     async def silence(self, node: str) -> Swept:
         """As if the node had died and a whole lease had passed."""
         await self.redis.zadd("relay:nodes", {node: 0})
         for attempt in await self.held(node):
             await self.redis.zadd("relay:leases", {attempt: 0})
-        return await self.tasks.sweep()
+        return await self.sweep()
 
     @staticmethod
     def now() -> datetime:

@@ -36,13 +36,18 @@ async def fails(network: Network, node: str, attempt: str, error: UpstreamError 
     assert await network.tasks.give_up_attempt(TaskId(task), int(number), node, "fault", error) is None
 
 
+async def give_up(network: Network, task: TaskId) -> None:
+    await network.redis.zadd("relay:deadlines", {task: 0})
+    await network.sweep()
+
+
 async def break_down(network: Network, node: str, times: int = 5, error: UpstreamError = BROKEN) -> None:
-    """The node alone: each task's first attempt goes wrong, and it is taken back before the next."""
+    """The node alone: each task's first attempt goes wrong, and its time is up before the next."""
     for _ in range(times):
         task = await network.submit()
         assert await network.held(node) == {f"{task}#1"}
         await fails(network, node, f"{task}#1", error)
-        await network.tasks.cancel(task, "guest")
+        await give_up(network, task)
 
 
 async def counts(network: Network, node: str) -> tuple[int, int, int]:
@@ -101,21 +106,24 @@ async def test_one_that_goes_wrong_on_probation_suspends_it_for_longer_each_time
         await network.beat(node)
         assert await network.held(node) == {f"{task}#1"}
         await fails(network, node, f"{task}#1")
-        await network.tasks.cancel(task, "guest")
+        await give_up(network, task)
     assert pauses == [30, 60, 120, 240, 480, 900, 900]
 
 
 async def test_no_suspension_is_long_where_half_of_a_models_nodes_are_out(network: Network) -> None:
-    """It may be the requests, or us; and the only node of an operator is soon back."""
+    """It may be the requests, or us; and the only node of an operator is soon back. So none later is longer for it."""
     node = await network.sign_in(1, slots=1)
     await break_down(network, node)
-    for _ in range(3):
+    for others in ((), (), (2, 3)):
+        for number in others:
+            await network.sign_in(number, slots=1)
+            await network.submit()
         await age(network, node, await suspended_for(network, node))
         task = await network.submit()
         await network.beat(node)
         await fails(network, node, f"{task}#1")
-        await network.tasks.cancel(task, "guest")
-        assert await suspended_for(network, node) <= timedelta(seconds=30)
+        await give_up(network, task)
+        assert timedelta(seconds=20) < await suspended_for(network, node) <= timedelta(seconds=30)
 
 
 async def test_most_of_the_recent_is_enough_and_what_is_long_past_is_not(network: Network) -> None:
@@ -257,6 +265,15 @@ async def test_who_asks_for_more_than_an_attempt_has_time_for_suspends_nobody(ne
     assert sum([(await counts(network, node))[2] for node in nodes]) == 0
 
 
+async def test_who_takes_his_tasks_back_once_they_have_failed_suspends_nobody(network: Network) -> None:
+    node = await network.sign_in(1, slots=1)
+    for _ in range(8):
+        task = await network.submit()
+        await fails(network, node, f"{task}#1")
+        await network.tasks.cancel(task, "guest")
+    assert (await condition(network, node), await counts(network, node)) == ("good", (0, 0, 0))
+
+
 async def test_a_node_that_blames_clients_whom_others_serve_is_noticed(network: Network) -> None:
     nodes = [await network.sign_in(number, slots=20) for number in (1, 2, 3)]
     liar = nodes[0]
@@ -306,7 +323,8 @@ async def test_a_retry_does_not_wait_for_a_suspended_node(network: Network) -> N
 
 async def test_operators_hear_of_a_suspension_once(network: Network) -> None:
     node = await network.sign_in(1)
-    await break_down(network, node)
+    await break_down(network, node, 4)
+    await fails(network, node, f"{await network.submit()}#1")
     [notice] = (await network.tasks.sweep()).notices
     assert notice == {"event": "node_suspended", "node": node, "ms": 30000, "why": "fault"}
     assert (await network.tasks.sweep()).notices == []
