@@ -6,11 +6,19 @@ import re
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from eth_utils.address import is_hex_address, to_checksum_address
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from coordinator.lifecycle.policy import Pay, Policy
@@ -53,6 +61,18 @@ def _broker(value: str) -> str:
     return value
 
 
+def _store(value: SecretStr) -> SecretStr:
+    try:
+        parts = urlsplit(value.get_secret_value())
+        whole = parts.scheme in ("redis", "rediss") and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none
+        whole = False
+    if not whole:
+        raise ValueError("must be redis://:password@host:port/0, or rediss://")
+    return value
+
+
+Store = Annotated[SecretStr, AfterValidator(_store)]
 Broker = Annotated[str, AfterValidator(_broker)]
 Urls = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_urls)]
 Address = Annotated[str, AfterValidator(_address)]
@@ -62,9 +82,11 @@ Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeVali
 class Settings(BaseSettings):
     """Of every coordinator process; each reads what it needs. Only the chain writer opens the chain key's file."""
 
-    model_config = SettingsConfigDict(env_prefix="RELAY_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="RELAY_", frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False
+    )
 
-    redis_url: SecretStr = Field(description="redis:// or rediss:// URL of the store, with its password")
+    redis_url: Store = Field(description="redis:// or rediss:// URL of the store, with its password")
     redis_ca_file: Path | None = Field(None, description="PEM certificates that a rediss:// store is checked against")
     node_redis: Broker | None = Field(
         None, description="host:port, or rediss://host:port, of the same Redis as nodes reach it; default: redis_url's"
@@ -73,7 +95,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address the API listens on")
     port: int = Field(8080, ge=1, le=65535)
     tls_cert_file: Path | None = Field(None, description="PEM certificate chain: the API answers https:// alone")
-    tls_key_file: Path | None = Field(None, description="PEM private key of it")
+    tls_key_file: Path | None = Field(None, validate_default=True, description="PEM private key of it")
     public_url: Urls = Field((), description="https:// addresses at which nodes reach the API; default: this machine's")
     trusted_proxies: Networks = Field((), description="networks whose X-Forwarded-For is believed, separated by commas")
     webhook_allow_private: bool = Field(
@@ -104,9 +126,11 @@ class Settings(BaseSettings):
         0, ge=0, description="block of the NodeRegistry's deployment: no earlier one is searched for stakes"
     )
     lease_seconds: float = Field(10, gt=0)
-    heartbeat_seconds: float = Field(2, gt=0)
+    heartbeat_seconds: float = Field(2, gt=0, validate_default=True)
     session_seconds: float = Field(3600, ge=1, description="life of a node's session and of its broker password")
-    taken_seconds: float = Field(8, gt=0, description="a node that beats must have named an attempt by then")
+    taken_seconds: float = Field(
+        8, gt=0, validate_default=True, description="a node that beats must have named an attempt by then"
+    )
     first_token_seconds: float = Field(30, gt=0, description="an attempt's first token, later for a long prompt")
     first_token_seconds_per_kb: float = Field(0.5, ge=0, description="how much more, by 1000 bytes of the request")
     attempt_timeout_seconds: float = Field(300, gt=0)
@@ -121,11 +145,26 @@ class Settings(BaseSettings):
     pay_wei_per_prompt_token: int = Field(1_000_000_000, ge=0)
     pay_wei_per_completion_token: int = Field(4_000_000_000, ge=0)
 
-    @model_validator(mode="after")
-    def _whole(self) -> Self:
-        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+    @field_validator("tls_key_file")
+    @classmethod
+    def _with_its_certificate(cls, key_file: Path | None, known: ValidationInfo) -> Path | None:
+        if "tls_cert_file" in known.data and (known.data["tls_cert_file"] is None) != (key_file is None):
             raise ValueError("RELAY_TLS_CERT_FILE and RELAY_TLS_KEY_FILE go together")
-        return self
+        return key_file
+
+    @field_validator("heartbeat_seconds")
+    @classmethod
+    def _within_the_lease(cls, heartbeat: float, known: ValidationInfo) -> float:
+        if heartbeat >= known.data.get("lease_seconds", heartbeat + 1):
+            raise ValueError("must be less than RELAY_LEASE_SECONDS: else every lease runs out between two heartbeats")
+        return heartbeat
+
+    @field_validator("taken_seconds")
+    @classmethod
+    def _after_a_heartbeat(cls, taken: float, known: ValidationInfo) -> float:
+        if taken <= known.data.get("heartbeat_seconds", 0):
+            raise ValueError("must be more than RELAY_HEARTBEAT_SECONDS: nodes name what they have in heartbeats")
+        return taken
 
     @property
     def policy(self) -> Policy:

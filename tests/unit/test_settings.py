@@ -68,7 +68,31 @@ def test_a_broker_address_that_is_none_or_holds_a_password(environment: pytest.M
 
 def test_a_certificate_needs_its_key(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("RELAY_TLS_CERT_FILE", "cert.pem")
-    with pytest.raises(SettingsWrong, match="RELAY_TLS_CERT_FILE and RELAY_TLS_KEY_FILE"):
+    environment.setenv("RELAY_PORT", "none")  # said beside what is wrong with a single setting
+    with pytest.raises(SettingsWrong, match=r"(?s)RELAY_PORT.*RELAY_TLS_CERT_FILE and RELAY_TLS_KEY_FILE"):
+        load()
+
+
+@pytest.mark.parametrize("url", [SECRET, f"http://:{SECRET}@x:1", f"redis://:{SECRET}@", f"redis://:{SECRET}@x:port"])
+def test_a_store_that_is_no_redis(environment: pytest.MonkeyPatch, url: str) -> None:
+    environment.setenv("RELAY_REDIS_URL", url)
+    with pytest.raises(SettingsWrong, match=r"RELAY_REDIS_URL: .*redis://") as wrong:
+        load()
+    assert SECRET not in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "said"),
+    [
+        ("RELAY_HEARTBEAT_SECONDS", "10", "RELAY_HEARTBEAT_SECONDS: .*less than RELAY_LEASE_SECONDS"),
+        ("RELAY_LEASE_SECONDS", "2", "RELAY_HEARTBEAT_SECONDS: .*less than RELAY_LEASE_SECONDS"),
+        ("RELAY_TAKEN_SECONDS", "2", "RELAY_TAKEN_SECONDS: .*more than RELAY_HEARTBEAT_SECONDS"),
+        ("RELAY_TASK_TIMEOUT_SECONDS", "inf", "RELAY_TASK_TIMEOUT_SECONDS: .*finite"),
+    ],
+)
+def test_times_that_no_node_could_keep(environment: pytest.MonkeyPatch, name: str, seconds: str, said: str) -> None:
+    environment.setenv(name, seconds)
+    with pytest.raises(SettingsWrong, match=said):
         load()
 
 
