@@ -38,7 +38,7 @@ class Envelope(BaseModel):
 
     version: Literal[1] = 1
     task_id: WireTaskId
-    attempt: int = Field(ge=1)
+    attempt: int = Field(ge=1, le=2**32 - 1)  # as in a Report
     model: str
     endpoint: Endpoint = "chat/completions"
     task_address: Address

@@ -129,7 +129,7 @@ async def test_a_forged_or_broken_envelope_is_dropped(bench: Bench, change: dict
     assert not bench.reports.submitted
 
 
-@pytest.mark.parametrize("message", [None, [], "text", 3, {}])
+@pytest.mark.parametrize("message", [None, [], "text", 3, {}, {**envelope().model_dump(), "attempt": 2**32}])
 async def test_what_is_no_envelope_is_dropped(bench: Bench, message: object) -> None:
     bench.attempts.deliver(message)
     assert bench.attempts.held() == ()
