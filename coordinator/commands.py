@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from eth_utils.address import is_hex_address, to_checksum_address
 
-from coordinator.errors import RelayError
+from coordinator.errors import RelayError, StoreUnavailable
 from coordinator.settings import Settings, SettingsWrong
 from coordinator.store.connection import connect
 
@@ -24,14 +26,23 @@ def running(step: Step[Part], part: Callable[[Any, Settings], Part]) -> Callable
         redis = connect(settings.redis_url, settings.redis_ca_file)
         try:
             return await step(part(redis, settings), arguments)
+        except StoreUnavailable:
+            raise SettingsWrong(
+                "RELAY_REDIS_URL: the store can't be reached. Check that Redis runs, and its address and password."
+            ) from None
         except RelayError as error:
             raise SettingsWrong(error.message) from None
         finally:
             await redis.aclose()
 
     def run(settings: Settings, arguments: argparse.Namespace) -> int:
-        for line in asyncio.run(lines(settings, arguments)):
-            print(line)  # noqa: T201 - the product of the command
+        said = asyncio.run(lines(settings, arguments))
+        try:
+            for line in said:
+                print(line)  # noqa: T201 - the product of the command
+            sys.stdout.flush()
+        except BrokenPipeError:  # `head` has read enough; what Python still holds must not fail at its exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
     return run
