@@ -83,7 +83,7 @@ async def relays() -> AsyncIterator[Relays]:
             stack.push_async_callback(redis.aclose)
             network, signals = Network(redis), Signals(redis)
             relay = Relay(network.tasks, signals, network.nodes, SpaceReader(redis), [MODEL])
-            claims = Claims(Scripts(redis, network.policy), signals)
+            claims = Claims(network.scripts, signals)
             stack.callback(asyncio.create_task(signals.run()).cancel)
             app = create_app(relay, FakeKeyBook(), claims, catalogue(), upstreams, version="1", commit="c")
             client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://relay")

@@ -19,7 +19,6 @@ from coordinator.lifecycle.order import Order
 from coordinator.lifecycle.task import TaskView
 from coordinator.protocol.ids import TaskId
 from coordinator.store.idempotency import IdempotencyClaims
-from coordinator.store.scripts import Scripts
 from coordinator.store.signals import Signals
 from tests.unit.store.network import COMMITMENT, MODEL, PATIENT, REQUEST, Network, counting_ids
 
@@ -48,7 +47,7 @@ class IdempotencyMachine(RuleBasedStateMachine):
         self.redis = self.run(self._fresh())
         self.network = Network(self.redis, PATIENT, counting_ids())
         self.node = self.run(self.network.sign_in(1, slots=100))
-        self.claims = IdempotencyClaims(Scripts(self.redis, self.network.policy), Signals(self.redis))
+        self.claims = IdempotencyClaims(self.network.scripts, Signals(self.redis))
         self.kind: Kind = "task"
         self.requests: list[Request] = []
         self.made: dict[TaskId, str] = {}  # each with its body

@@ -22,7 +22,6 @@ from coordinator.lifecycle.usage import KeyBudget
 from coordinator.protocol.ids import TaskId
 from coordinator.store.keyring import KeyRing
 from coordinator.store.money import Purse
-from coordinator.store.scripts import Scripts
 from tests.unit.store.network import MODEL, PATIENT, REQUEST, Network, counting_ids
 
 BUDGETS = (None, 0, 300, 10**6)
@@ -72,7 +71,7 @@ class MoneyMachine(RuleBasedStateMachine):
         self.redis = self.connect()
         self.run(self.redis.flushall())
         self.network = Network(self.redis, PATIENT, counting_ids())
-        self.purses = [Purse(self.redis, Scripts(self.redis, self.network.policy)) for _ in range(2)]
+        self.purses = [Purse(self.redis, self.network.scripts) for _ in range(2)]
         self.account = Account()
         self.keys: list[Key] = [Key(budget) for budget in BUDGETS]
         self.ids: list[str] = []

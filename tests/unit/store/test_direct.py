@@ -6,13 +6,12 @@ from coordinator.errors import UpstreamError
 from coordinator.lifecycle.order import Order, Terms
 from coordinator.protocol.ids import new_task_id
 from coordinator.store.direct import DirectClaim, DirectLine
-from coordinator.store.scripts import Scripts
 from coordinator.store.signals import Signals
 from tests.unit.store.network import COMMITMENT, MODEL, REQUEST, Network
 
 
 def line(network: Network) -> DirectLine:
-    return DirectLine(Scripts(network.redis, network.policy), Signals(network.redis))
+    return DirectLine(network.scripts, Signals(network.redis))
 
 
 async def claimed(at: DirectLine) -> DirectClaim:

@@ -9,7 +9,6 @@ from coordinator.lifecycle.idempotency import Ask, Kind, Turn
 from coordinator.lifecycle.order import Claim, Order
 from coordinator.protocol.ids import new_task_id
 from coordinator.store.idempotency import IdempotencyClaims
-from coordinator.store.scripts import Scripts
 from coordinator.store.signals import Signals
 from tests.unit.store.network import COMMITMENT, MODEL, REQUEST, Network
 
@@ -19,7 +18,7 @@ TOKENS = iter(range(10**6))
 
 @pytest.fixture
 def claims(network: Network) -> IdempotencyClaims:
-    return IdempotencyClaims(Scripts(network.redis, network.policy), Signals(network.redis))
+    return IdempotencyClaims(network.scripts, Signals(network.redis))
 
 
 def asking(kind: Kind = "task", *, key: str = "k", body: str = "b", caller: str = KEY) -> Ask:
@@ -168,7 +167,7 @@ async def test_only_direct_calls_are_kept_alive(network: Network, claims: Idempo
 async def test_a_claim_that_was_lost_is_not_renewed(network: Network, claims: IdempotencyClaims) -> None:
     slow = await claims.claim(asking("direct"))
     await die(network, slow.claim)
-    other = IdempotencyClaims(Scripts(network.redis, network.policy), Signals(network.redis))
+    other = IdempotencyClaims(network.scripts, Signals(network.redis))
     taken = await other.claim(asking("direct"))
     await die(network, taken.claim)
     await claims.renew()

@@ -15,7 +15,6 @@ from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.task import Place
 from coordinator.protocol.ids import TaskId
 from coordinator.store.direct import DirectLine
-from coordinator.store.scripts import Scripts
 from coordinator.store.signals import Signals
 from tests.unit.store.network import MODEL, Network
 
@@ -136,7 +135,7 @@ async def test_a_flood_of_one_model_does_not_stall_another_on_the_same_node(netw
 
 
 async def test_asynchronous_direct_tasks_take_turns_too(network: Network) -> None:
-    line = DirectLine(Scripts(network.redis, network.policy), Signals(network.redis))
+    line = DirectLine(network.scripts, Signals(network.redis))
     loud = [await network.submit(mode="direct", client="loud") for _ in range(5)]
     [quiet] = [await network.submit(mode="direct", client="quiet")]
     claims = [await line.claim() for _ in range(6)]

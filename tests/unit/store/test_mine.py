@@ -19,7 +19,6 @@ from coordinator.protocol.ids import TaskId, new_task_id
 from coordinator.protocol.report import Refusal
 from coordinator.store.direct import DirectLine
 from coordinator.store.outbox import RedisOutbox
-from coordinator.store.scripts import Scripts
 from coordinator.store.signals import Signals
 from coordinator.upstream.runner import DirectRunner
 from tests.fakes.relay import FakeUpstreams
@@ -83,7 +82,7 @@ async def test_the_node_is_asked_to_beat_at_once(network: Network, redis: Redis)
 async def test_a_direct_task_is_cancelled_and_its_process_finds_out(network: Network) -> None:
     waiting, running = [await submit(network, mode="direct") for _ in range(2)]
     await network.tasks.cancel(waiting, KEY)
-    line = DirectLine(Scripts(network.redis, network.policy), Signals(network.redis))
+    line = DirectLine(network.scripts, Signals(network.redis))
     claim = await line.claim()
     assert claim is not None
     assert claim.task_id == running
@@ -97,7 +96,7 @@ async def test_a_direct_task_is_cancelled_and_its_process_finds_out(network: Net
 async def test_a_cancelled_direct_task_is_hung_up_on(network: Network) -> None:
     upstreams = FakeUpstreams()
     upstreams.gate.clear()
-    line = DirectLine(Scripts(network.redis, network.policy), Signals(network.redis))
+    line = DirectLine(network.scripts, Signals(network.redis))
     task_id = await submit(network, mode="direct")
     runner = DirectRunner(line, upstreams, slots=2, renew_every=timedelta(milliseconds=20))
     running = asyncio.create_task(runner.run())

@@ -17,7 +17,6 @@ from coordinator.protocol.ids import TaskId, new_task_id
 from coordinator.store.direct import DirectLine
 from coordinator.store.keyring import KeyRing
 from coordinator.store.money import Purse
-from coordinator.store.scripts import Scripts
 from coordinator.store.signals import Signals
 from tests.unit.store.network import MODEL, REQUEST, Network
 
@@ -27,7 +26,7 @@ ANSWER = b'{"model":"m","choices":[{"message":{"content":"Hello"}}],"usage":{"pr
 
 
 def purse_of(network: Network) -> Purse:
-    return Purse(network.redis, Scripts(network.redis, network.policy))
+    return Purse(network.redis, network.scripts)
 
 
 async def bill_of(network: Network, budget: int | None = None, most: Tokens = MOST) -> Bill:
@@ -168,7 +167,7 @@ async def test_a_call_whose_hold_another_one_let_go_of_is_charged_all_the_same(n
 async def test_an_asynchronous_direct_task_is_settled_by_its_runner(network: Network) -> None:
     purse, bill = purse_of(network), await bill_of(network)
     await purse.credit("acme", 500)
-    line = DirectLine(Scripts(network.redis, network.policy), Signals(network.redis))
+    line = DirectLine(network.scripts, Signals(network.redis))
     await network.submit(mode="direct", bill=bill)
     claim = await line.claim()
     assert claim is not None
