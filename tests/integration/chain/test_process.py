@@ -45,6 +45,8 @@ async def test_kill_9(line: Line, redis_server: RedisServer, tmp_path: Path) -> 
         process.wait()
     process = start(line, redis_server, log)
     await line.until("confirmed", "confirmed")
+    # the third one may have done it all; before the fourth one listens, a signal is its end
+    await line.until_records(lambda _: log.read_text().count("chain_writer_started") == 4)
     process.terminate()
     assert await asyncio.to_thread(process.wait, PATIENCE) == 0, log.read_text()[-2000:]
     await judge(line)
