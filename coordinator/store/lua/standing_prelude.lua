@@ -8,6 +8,7 @@
 --   machine's secrets: nobody but its own node tells us them, so nobody can have another's machine suspended
 -- relay:suspended:{model} set   those of relay:serving:{model} that are suspended
 -- relay:refused:{node}    set   callers whose requests the node refused lately
+-- relay:accused:{node}    hash  client whose task went wrong there lately -> when the last one did that counted
 -- relay:notices           list  JSON, what an operator should hear of; the next sweep takes them
 -- relay:worked            string counts what nodes were given; relay:node:{node} has worked: the count when it was last given something
 
@@ -241,13 +242,23 @@ local function blames_clients(node, model, caller)
   return mine > much and mine > mine_well and theirs_well > much and 4 * theirs / (theirs + theirs_well) < rate
 end
 
+-- Whether what went wrong counts for the breaker. What a node had of one client at the same time does once: it may be one request, sent
+-- many times, and by the time that others had it too it is excused.
+local function weighs(node, client, opened)
+  local accused = 'relay:accused:' .. node
+  if opened < tonumber(redis.call('HGET', accused, client) or '0') then return false end
+  redis.call('HSET', accused, client, int(NOW))
+  redis.call('PEXPIRE', accused, POLICY.half_life)
+  return true
+end
+
 -- What became of an attempt, which is still the task's newest: 'completed' (`tokens_out`: as counted by the coordinator) | 'fault' (it said
 -- so, or its answer was broken) | 'silent' (its lease ran out) | 'late' (a stage's deadline passed) | 'refused' (it blamed the client).
 -- Nobody is blamed for what was handed back, nor twice for one silence, nor for a task that has failed elsewhere before: that may be
 -- the request's doing. Returns whether the node is trusted with more or less now.
 local function note(node, id, number, outcome, tokens_out)
   if not outcome or string.sub(node, 1, 2) ~= '0x' then return false end
-  local t = redis.call('HMGET', task(id), 'model', 'caller', 'assigned_ms', 'answering:' .. int(number), 'tried')
+  local t = redis.call('HMGET', task(id), 'model', 'caller', 'assigned_ms', 'answering:' .. int(number), 'tried', 'client')
   local model, opened = t[1], tonumber(t[3])
   local s = standing_of(node, model)
   local timed = outcome == 'completed' and not were_away(opened)
@@ -269,14 +280,14 @@ local function note(node, id, number, outcome, tokens_out)
     s.silent_ms = NOW
   end
   local count = well and 'successes' or (outcome == 'silent' or outcome == 'late') and 'timeouts' or 'faults'
+  local counts = well or outcome == 'silent' or outcome == 'refused' or weighs(node, t[6], opened)
   s[count] = s[count] + 1
-  s.good, s.bad = s.good * RECENT, s.bad * RECENT
-  if well then s.good, s.streak = s.good + 1, 0
-  else
-    s.bad, s.streak = s.bad + 1, s.streak + 1
-    redis.call('HSET', task(id), 'blamed', node .. ' ' .. count)
+  if not well then redis.call('HSET', task(id), 'blamed', node .. ' ' .. count .. ' ' .. (counts and 1 or 0)) end
+  if counts then
+    s.good, s.bad = s.good * RECENT, s.bad * RECENT
+    if well then s.good, s.streak = s.good + 1, 0 else s.bad, s.streak = s.bad + 1, s.streak + 1 end
+    judge(node, s, well, opened, model, outcome)
   end
-  judge(node, s, well, opened, model, outcome)
   if timed then keep_standing(node, s, 'pace:' .. model, pace_as_text(s.paces[model])) else keep_standing(node, s) end
   return s.condition ~= before
 end
@@ -286,12 +297,12 @@ end
 -- else has tried it.
 local function excuse(id, canceled)
   local t = redis.call('HMGET', task(id), 'blamed', 'tried')
-  local node, count = string.match(t[1] or '', '^(%S+) (%a+)$')
+  local node, count, counted = string.match(t[1] or '', '^(%S+) (%a+) (%d)$')
   if not node then return end
   local alone = true
   for other in string.gmatch(t[2] or '', '%S+') do alone = alone and other == node end
   if alone and not canceled then return end
   local s = standing_of(node)
-  s[count], s.bad, s.streak = math.max(s[count] - 1, 0), math.max(s.bad - 1, 0), math.max(s.streak - 1, 0)
+  s[count], s.bad, s.streak = math.max(s[count] - 1, 0), math.max(s.bad - counted, 0), math.max(s.streak - counted, 0)
   keep_standing(node, s)
 end

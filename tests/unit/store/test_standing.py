@@ -191,7 +191,7 @@ async def test_a_known_key_on_other_gpus_shows_itself_first(network: Network) ->
 
 async def test_what_was_given_before_a_suspension_says_nothing_of_what_comes_after(network: Network) -> None:
     node = await network.sign_in(1, slots=8)
-    tasks = [await network.submit() for _ in range(8)]
+    tasks = [await network.submit(client=f"client {number}") for number in range(8)]
     for task in tasks[:6]:
         await fails(network, node, f"{task}#1")
     assert await condition(network, node) == "suspended"
@@ -251,6 +251,24 @@ async def test_what_fails_everywhere_is_perhaps_the_requests_doing(network: Netw
         await run_all(network, nodes, work)
         assert await network.state(task) is TaskState.FAILED
     assert [await condition(network, node) for node in nodes] == ["good"] * 3
+
+
+@pytest.mark.parametrize("others", [0, 5])
+async def test_one_bad_request_sent_many_times_at_once_suspends_nobody(network: Network, others: int) -> None:
+    """Whatever it does to them; and another client's tasks are served meanwhile."""
+    nodes = [await network.sign_in(number, slots=8) for number in (1, 2, 3)]
+    bad, good = [], []
+
+    async def work(node: str, attempt: str) -> None:
+        await (fails(network, node, attempt) if attempt.partition("#")[0] in bad else network.complete(attempt, node))
+
+    for _ in range(2):
+        bad += [await network.submit(client="hostile") for _ in range(32)]
+        good += [await network.submit(client="other") for _ in range(others)]
+        await run_all(network, nodes, work)
+        assert [await condition(network, node) for node in nodes] == ["good"] * 3
+    assert {await network.state(task) for task in bad} == {TaskState.FAILED}
+    assert [await network.state(task) for task in good] == [TaskState.COMPLETED] * len(good)
 
 
 async def test_who_asks_for_more_than_an_attempt_has_time_for_suspends_nobody(network: Network) -> None:
