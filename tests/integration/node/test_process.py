@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -196,7 +197,7 @@ async def test_another_takes_over_while_it_drains(network: Network) -> None:
     await until(lambda: network.coordinator.beats[-1].draining)
     await network.start()
     assert await first.ends() == 3
-    assert network.backend.broken_off == 1
+    await until(lambda: network.backend.broken_off == 1)
     assert network.failures() == {given[0].task_id: FailureCode.HANDED_BACK}
 
 
@@ -377,6 +378,24 @@ async def test_stopped_while_it_waits_for_its_backend(network: Network) -> None:
     assert await node.ends() == 0
 
 
+def asking_for_too_long_a(secret: str) -> dict[str, Any]:
+    """A grammar that llama.cpp can't use, and prints, whatever it is told about logging."""
+    schema = {"type": "object", "properties": {secret: {"type": "string", "minLength": 2_000_000_000}}}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {**schema, "required": [secret]}}}
+    return {"model": "relay/tiny-chat", "messages": [{"role": "user", "content": "Hello!"}], "response_format": form}
+
+
+async def test_what_llama_cpp_prints_of_a_request_is_in_no_log(network: Network) -> None:
+    node = await network.start(NODE_BACKEND_URL="", NODE_MODELS="")
+    given = envelope(asking_for_too_long_a("SECRET"), model="relay/tiny-chat")
+    network.broker.put(given)
+    await until(lambda: network.failures() == {given.task_id: FailureCode.BACKEND_REFUSED})
+    node.tell(signal.SIGTERM)
+    assert await node.ends() == 0
+    assert "SECRET" not in node.log
+    assert node.lines()[-1]["event"] == "left"
+
+
 async def test_the_embedded_model_answers(network: Network) -> None:
     node = await network.start(NODE_BACKEND_URL="", NODE_MODELS="")
     given = network.put(8, model="relay/tiny-chat")
@@ -401,11 +420,15 @@ def test_the_model_alone(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{port}/v1/chat/completions"
         with urllib.request.urlopen(url, json.dumps(asked).encode(), PATIENCE) as response:
             assert len(json.load(response)["choices"]) == 10
+        with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+            urllib.request.urlopen(url, json.dumps(asking_for_too_long_a("SECRET")).encode(), PATIENCE)
+        refused.value.close()
         taken = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
         assert taken.returncode == 1
         assert "is taken" in taken.stderr
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0
+        assert "SECRET" not in log.read_text()
     finally:
         process.kill()
         process.wait()
