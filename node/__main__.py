@@ -67,6 +67,8 @@ def _run(_: argparse.Namespace) -> int:
     settings = load_settings()
     identity = load_key(settings.key_file)
     log.configure(settings.log_level, node=identity.address)
+    if settings.backend_url is None:
+        log.mute_libraries()
     from node.wiring import serve  # the heavy imports, after the quick refusals
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -95,6 +97,7 @@ def _standing(_: argparse.Namespace) -> int:
 
 def _model(asked: argparse.Namespace) -> int:
     log.configure("info")
+    log.mute_libraries()
     stops = {signal.SIGTERM, signal.SIGINT}
     # Blocked before the server's threads start, which inherit it: the signals are waited for here alone.
     signal.pthread_sigmask(signal.SIG_BLOCK, stops)

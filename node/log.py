@@ -7,6 +7,7 @@ reduced to the first line of the template, without its arguments: law 6 outweigh
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import TextIO
 
@@ -90,6 +91,22 @@ def configure(level: str, stream: TextIO | None = None, **always: str) -> None:
     handler.addFilter(_foreign_only(_TemplateOnly()))
     for name in _FOREIGN:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def mute_libraries() -> None:
+    """Drops what libraries in C write to standard error past all logging; Python's own lines go where they went.
+
+    llama.cpp prints a grammar that it can't use, and that is made of a client's words, whatever its verbosity.
+    """
+    before = sys.stderr
+    before.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is before:
+            handler.setStream(sys.stderr)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _foreign_only(inner: logging.Filter) -> logging.Filter:
