@@ -104,7 +104,7 @@ local function fresh_node_lives(model, tried)
 end
 
 -- Of one model's line, the task that this node should have, or nil: the first; but of a round, which is one task of each client, the first
--- whose conversation it has in its cache. That costs nobody more than his place in that round.
+-- whose conversation it has in its cache. That costs nobody more than his place in that round, and nobody who has lost a node before.
 local function first_for(node, model)
   local found, round, last, others = nil, nil, nil, {}
   local function may_have(tried)
@@ -117,9 +117,9 @@ local function first_for(node, model)
     for i = 1, #line, 2 do
       local id, tag, at = line[i], math.floor(tonumber(line[i + 1]) / ROUND), from + (i + 1) / 2
       if found and (tag > round or at > last) then return found end
-      local t = redis.call('HMGET', task(id), 'tried', 'wants')
+      local t = redis.call('HMGET', task(id), 'tried', 'wants', 'attempt')
       if (not found or t[2] == node) and may_have(t[1]) then
-        if t[2] == node then return id end
+        if t[2] == node or t[3] ~= '0' then return id end
         found, round, last = id, tag, at + AHEAD - 1
       end
     end

@@ -96,11 +96,15 @@ local function tell_gpus(node, s)
   end
 end
 
+-- Whether half of a model's nodes are out, with so many `more`.
+local function most_out(model, more)
+  return 2 * (redis.call('SCARD', 'relay:suspended:' .. model) + more) > redis.call('SCARD', 'relay:serving:' .. model)
+end
+
 -- Twice as long each time, except where half of a model's nodes would be out by it: it may be the requests, or us, so it isn't counted.
 local function suspend(node, s, model, why)
   if NOW - s.tripped_ms > POLICY.trips_forgotten then s.trips = 0 end
-  local out = redis.call('SCARD', 'relay:suspended:' .. model) + 1
-  local many = 2 * out > redis.call('SCARD', 'relay:serving:' .. model)
+  local many = most_out(model, 1)
   local pause = many and POLICY.suspension or math.min(POLICY.suspension * 2 ^ s.trips, POLICY.longest_suspension)
   become(s, 'suspended')
   s.until_ms, s.trips, s.tripped_ms = NOW + pause, s.trips + (many and 0 or 1), NOW
@@ -127,11 +131,16 @@ local function judge(node, s, well, opened, model, why)
   end
 end
 
--- Of `slots`, those that the node may use now, and its condition. A suspension whose time is up ends here.
+-- Of `slots`, those that the node may use now, and its condition. A suspension whose time is up ends here; a long one is cut short when
+-- the others have gone meanwhile.
 local function allowance(node, slots, model)
   local s = standing_of(node, model)
   if s.condition == 'good' then return slots, s.condition end
   if s.condition == 'suspended' then
+    if s.until_ms > NOW + POLICY.suspension and most_out(model, 0) then
+      s.until_ms = NOW + POLICY.suspension
+      keep_standing(node, s)
+    end
     if NOW < s.until_ms then return 0, s.condition end
     become(s, 'probation')
     keep_standing(node, s)

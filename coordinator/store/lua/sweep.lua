@@ -61,5 +61,5 @@ for _, model in ipairs(redis.call('SMEMBERS', 'relay:lines')) do
 end
 local notices = redis.call('LRANGE', 'relay:notices', 0, -1)
 redis.call('DEL', 'relay:notices')
--- all of them: those that are removed but not yet forgotten are among them, and would stand before the rest
-return {lost, given_up, dead, redis.call('ZRANGEBYSCORE', 'relay:users', '-inf', int(NOW)), notices}
+-- far more than are due at a time: those that are removed but not yet forgotten are among them, and stand before the rest
+return {lost, given_up, dead, redis.call('ZRANGEBYSCORE', 'relay:users', '-inf', int(NOW), 'LIMIT', 0, 10 * limit), notices}

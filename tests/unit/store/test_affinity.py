@@ -140,6 +140,23 @@ async def test_in_line_nobody_is_passed_by_more_than_his_round(network: Network)
     assert began == [mine[0], other, *mine[1:]]
 
 
+async def test_in_line_nobody_passes_one_that_has_lost_its_node(network: Network) -> None:
+    node, other = await two_nodes(network)
+    first = await say(network, 1)
+    node, other = (node, other) if await holder(network, first) == node else (other, node)
+    lost = await network.submit(client="you")
+    assert await holder(network, lost) == other
+    waiting = [await network.submit(client=client) for client in ("a", "b")]
+    mine = await say(network, 2)
+    assert await network.redis.zrange(f"relay:line:{MODEL}", 0, -1) == [task.encode() for task in (*waiting, mine)]
+    await network.redis.hset(f"relay:pace:line:{MODEL}", "tag", 1)  # as if their round had begun
+    await network.silence(other)
+    for task in waiting:
+        await network.tasks.cancel(task, "guest")
+    await answered(network, first)
+    assert await holder(network, lost) == node
+
+
 async def test_no_more_wait_for_a_node_than_it_has_slots(network: Network) -> None:
     await two_nodes(network)
     first = await say(network, 1)

@@ -126,6 +126,22 @@ async def test_no_suspension_is_long_where_half_of_a_models_nodes_are_out(networ
         assert timedelta(seconds=20) < await suspended_for(network, node) <= timedelta(seconds=30)
 
 
+async def test_a_long_suspension_is_cut_short_when_the_others_are_gone(network: Network) -> None:
+    """Nobody waits a quarter of an hour for a node that nobody else stands in for."""
+    for number in (2, 3):
+        await network.sign_in(number, slots=1)
+        await network.submit()
+    node = await network.sign_in(1, slots=1)
+    await break_down(network, node)
+    await age(network, node, timedelta(minutes=-10))
+    await network.beat(node)
+    assert await suspended_for(network, node) > timedelta(minutes=9)
+    for number in (2, 3):
+        await network.leave(node_address(number))
+    await network.beat(node)
+    assert timedelta(seconds=20) < await suspended_for(network, node) <= timedelta(seconds=30)
+
+
 async def test_most_of_the_recent_is_enough_and_what_is_long_past_is_not(network: Network) -> None:
     node = await network.sign_in(1, slots=1)
 
