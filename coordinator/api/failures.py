@@ -55,7 +55,8 @@ class Failure:
         """No such path, no such method: statuses that Relay's list of codes doesn't cover."""
         source = ClientFault.source if error.status_code < 500 else RelayError.source
         code = HTTPStatus(error.status_code).name
-        return cls(code, error.status_code, ClientFault.type, source, str(error.detail))
+        where = _WHERE if error.status_code in (404, 405) else ""
+        return cls(code, error.status_code, ClientFault.type, source, f"{error.detail}{where}")
 
     def response(self, request_id: str, *, headers: dict[str, str] | None = None) -> Response:
         error = {"code": self.code, "type": self.type, "source": self.source, "message": self.message}
@@ -95,6 +96,9 @@ def _kinds(kind: type[RelayError]) -> Iterator[type[RelayError]]:
         yield child
         yield from _kinds(child)
 
+
+# For whoever has set an SDK's base URL to something else.
+_WHERE: Final = ": OpenAI's clients are served at /v2/openai/v1, and /docs has every path and method."
 
 # Reversed, so that of several classes with one code the first in errors.py wins.
 _BY_CODE: Final = {kind.code: kind for kind in reversed([*_kinds(RelayError)])}

@@ -37,6 +37,13 @@ async def test_failures_have_the_envelope(world: World, method: str, path: str, 
     assert (status == 405) == ("allow" in reply.headers)
 
 
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/chat/completions"), ("GET", CHAT)])
+async def test_a_wrong_base_url_is_told_the_right_one(world: World, method: str, path: str) -> None:
+    said = (await world.client.request(method, path)).json()["error"]["message"]
+    assert "/v2/openai/v1," in said
+    assert "/docs" in said
+
+
 async def test_good_answers_have_a_request_id_of_their_own(world: World) -> None:
     ids = {(await world.client.get("/v2/health")).headers["x-request-id"] for _ in range(3)}
     ids.add((await world.ask()).headers["x-request-id"])
