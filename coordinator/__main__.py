@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 def _api(settings: Settings, arguments: argparse.Namespace) -> int:
     import uvicorn
 
+    from coordinator.api.heads import BoundedHeads
     from coordinator.catalogue import CatalogueError
     from coordinator.wiring import build_api
 
@@ -67,6 +68,7 @@ def _api(settings: Settings, arguments: argparse.Namespace) -> int:
     gc.set_threshold(50_000, 20, 50)
     uvicorn.run(
         app,
+        http=BoundedHeads,
         host=settings.host,
         port=settings.port,
         ssl_certfile=settings.tls_cert_file,
