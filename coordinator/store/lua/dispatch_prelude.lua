@@ -133,11 +133,15 @@ local function fail_task(id, code, message, status)
   end_task(id, 'failed')
 end
 
--- After an attempt has come to nothing: another try, first in line, or the task's honest end.
+-- After an attempt has come to nothing: another try, first in line, or the task's honest end. `counts`: false, true, or 'silent' for one
+-- whose node was lost: it may be back, and then, where the others have no room for a lease, it is as good as any.
 local function try_again(id, holder, counts, code, message, status)
   if counts then
     local tries = redis.call('HINCRBY', task(id), 'tries', 1)
-    redis.call('HSET', task(id), 'tried', (redis.call('HGET', task(id), 'tried') or '') .. ' ' .. holder)
+    local t = redis.call('HMGET', task(id), 'tried', 'failed')
+    redis.call('HSET', task(id), 'tried', (t[1] or '') .. ' ' .. holder)
+    if counts == 'silent' then redis.call('HSET', task(id), 'lost_ms', int(NOW))
+    else redis.call('HSET', task(id), 'failed', (t[2] or '') .. ' ' .. holder) end
     if tries >= POLICY.max_attempts then
       excuse(id)
       return fail_task(id, code, message, status)
@@ -163,7 +167,7 @@ local function give_back(id, number, holder, state, code, message, status)
   local begun = t[1] == 'running' and NOW - tonumber(t[2]) >= POLICY.lease
   if not again then redis.call('HSET', task(id), 'returned', returned .. ' ' .. holder) end
   close_attempt(id, number, holder, state, begun and 'silent' or again and 'fault' or nil)
-  try_again(id, holder, begun or again, code, message, status)
+  try_again(id, holder, begun and 'silent' or again, code, message, status)
 end
 
 -- Tells a node to beat now, for there is news of an attempt of its: it is no longer its own.
@@ -199,6 +203,6 @@ local function lose(attempt)
   if late then
     tell(holder, attempt)
     try_again(id, holder, true, 'UPSTREAM_TIMEOUT', 'No node answered the task in time. Send the request again.', '504')
-  else try_again(id, holder, true, LOST_CODE, LOST_MESSAGE, LOST_STATUS) end
+  else try_again(id, holder, 'silent', LOST_CODE, LOST_MESSAGE, LOST_STATUS) end
   fill(holder)
 end

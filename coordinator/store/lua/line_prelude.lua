@@ -107,7 +107,8 @@ end
 -- whose conversation it has in its cache. That costs nobody more than his place in that round, and nobody who has lost a node before.
 local function first_for(node, model)
   local found, round, last, others = nil, nil, nil, {}
-  local function may_have(tried)
+  local function may_have(tried, failed, lost_ms)
+    if lost_ms and NOW - tonumber(lost_ms) >= POLICY.lease then tried = failed end
     if not was_tried(tried, node) then return true end
     if others[tried] == nil then others[tried] = fresh_node_lives(model, tried) end
     return not others[tried]
@@ -117,8 +118,8 @@ local function first_for(node, model)
     for i = 1, #line, 2 do
       local id, tag, at = line[i], math.floor(tonumber(line[i + 1]) / ROUND), from + (i + 1) / 2
       if found and (tag > round or at > last) then return found end
-      local t = redis.call('HMGET', task(id), 'tried', 'wants', 'attempt')
-      if (not found or t[2] == node) and may_have(t[1]) then
+      local t = redis.call('HMGET', task(id), 'tried', 'wants', 'attempt', 'failed', 'lost_ms')
+      if (not found or t[2] == node) and may_have(t[1], t[4], t[5]) then
         if t[2] == node or t[3] ~= '0' then return id end
         found, round, last = id, tag, at + AHEAD - 1
       end

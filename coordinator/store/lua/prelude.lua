@@ -25,7 +25,7 @@
 --
 -- Task fields: state mode model endpoint caller request salt request_hash task_key task_address created_ms deadline_ms
 --   order (its number), client and place (see line_prelude.lua)
---   attempt (number of the newest) node tries tried (nodes) returned (nodes, see give_back) attempt_state:{n} attempt_node:{n} assigned_ms ended_ms
+--   attempt (number of the newest) node tries tried failed returned (nodes: had it, and not silently, gave it back) lost_ms attempt_state:{n} attempt_node:{n} assigned_ms ended_ms
 --   first_token_ms (after assigned_ms, '' none) answering:{n} (when its first token was told) blamed (see standing_prelude.lua)
 --   answer tokens_in tokens_out (as counted for its price) response_hash receipt receipt_signature error_code error_message error_status
 --   webhook ('1' when its end is to be told)

@@ -125,6 +125,25 @@ async def test_a_node_that_is_back_is_not_idle_because_it_has_had_the_first_in_l
     assert len(await network.held(small)) == 1
 
 
+async def test_what_a_node_lost_it_gets_again_where_the_others_have_no_room_for_long(network: Network) -> None:
+    """It is back, and idle; what it failed it does not get again."""
+    big = await network.sign_in(1, slots=4)
+    _, failed, *_ = attempts = [f"{task}#1" for task in await submit(network, "loud", 4)]
+    small = await network.sign_in(2, slots=1)
+    await submit(network, "loud", 1)
+    await network.fail(failed, big)
+    await network.silence(big)
+    await network.sign_in(1, slots=4)
+    assert await network.held(big) == set()
+    for attempt in attempts:
+        task = attempt.partition("#")[0]
+        if had := await network.redis.hget(f"relay:task:{task}", "lost_ms"):
+            await network.redis.hset(f"relay:task:{task}", "lost_ms", int(had) - 10_000)
+    await network.beat(big)
+    assert await network.held(big) == {attempt.replace("#1", "#2") for attempt in attempts if attempt != failed}
+    assert len(await network.held(small)) == 1
+
+
 async def test_a_flood_of_one_model_does_not_stall_another_on_the_same_node(network: Network) -> None:
     node = await network.sign_in(1, slots=1, models=(MODEL, OTHER))
     flood = await submit(network, "loud", 20)
