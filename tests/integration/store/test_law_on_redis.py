@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.integration.store.on_redis import hold
 from tests.parts.servers import RedisServer
 from tests.unit.store.machine import StoreMachine
 
 
+@pytest.mark.timeout(900)  # half a minute on an idle machine, all of it work
 def test_the_law_on_real_redis(redis_server: RedisServer) -> None:
     hold(StoreMachine, redis_server, examples=60)
