@@ -9,6 +9,6 @@ from tests.parts.servers import RedisServer
 from tests.unit.store.machine import StoreMachine
 
 
-@pytest.mark.timeout(900)  # half a minute on an idle machine, all of it work
+@pytest.mark.timeout(900)  # all of it is work: minutes on a busy machine
 def test_the_law_on_real_redis(redis_server: RedisServer) -> None:
     hold(StoreMachine, redis_server, examples=60)

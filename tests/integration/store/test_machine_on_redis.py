@@ -10,7 +10,6 @@ from tests.unit.store.idempotency_machine import IdempotencyMachine
 from tests.unit.store.money_machine import MoneyMachine
 from tests.unit.store.webhook_machine import WebhookMachine
 
-
 pytestmark = pytest.mark.timeout(600)
 
 
