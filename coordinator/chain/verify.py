@@ -14,6 +14,8 @@ import urllib.request
 from collections.abc import Sequence
 from urllib.parse import quote
 
+from eth_utils.address import is_hex_address
+
 from contracts import deployment
 from coordinator.chain.checks import Check, OnChain, Proof, checks
 from coordinator.chain.errors import ChainError, ChainRejected
@@ -66,7 +68,12 @@ def fetch_proof(base_url: str, task_id: str) -> Proof:
 
 async def read_chain(w3: W3, proof: Proof, registry_address: str) -> OnChain:
     """What the chain says of the task. Raises Unverifiable while it says nothing, and ChainUnavailable."""
-    space = await task_space(w3, registry_address, proof["coordinator"])
+    try:
+        space = await task_space(w3, registry_address, proof["coordinator"])
+    except ChainRejected as error:
+        raise Unverifiable(
+            f"no TaskRegistry of this version at {registry_address} ({error}): correct --registry or --rpc-url"
+        ) from error
     registry = TaskRegistry(w3, registry_address)
     # the address that we compute, so that no look-alike contract can answer for the task
     address = space.task_address(proof["task_key"], proof["request_hash"])
@@ -143,13 +150,21 @@ def _cut(value: str) -> str:
     return value if len(value) <= _WIDEST else f"{value[:26]}…{value[-19:]}"
 
 
+def _address(text: str) -> str:
+    if not is_hex_address(text):
+        raise argparse.ArgumentTypeError("must be an address: 0x and 40 hexadecimal digits")
+    return text
+
+
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="relay-verify", description="Check a task's record on chain.")
     parser.add_argument("task_id", metavar="TASK_ID")
     parser.add_argument("--base-url", required=True, help="of the relay's API, for example http://127.0.0.1:8080")
     parser.add_argument("--rpc-url", required=True, help="of an EVM node that you trust")
     parser.add_argument(
-        "--registry", help="the TaskRegistry that you trust (default: the one known for the chain, else the relay's)"
+        "--registry",
+        type=_address,
+        help="the TaskRegistry that you trust (default: the one known for the chain, else the relay's)",
     )
     return parser.parse_args(argv)
 

@@ -82,7 +82,11 @@ async def test_what_can_not_be_checked(line: Line, relay: LyingRelay, capsys: py
     (task,) = await line.submit(1)
     relay.body = proof_of(task, task.submitted())
     assert "no task contract" in await said()
-    assert "no such contract" in await said("--registry", task.address)
+    for wrong in (task.address, line.network.deployment.node_registry):
+        assert f"no TaskRegistry of this version at {wrong}" in await said("--registry", wrong)
+    with pytest.raises(SystemExit):
+        await said("--registry", "0x12")
+    assert "--registry: must be an address" in capsys.readouterr().err
     line.start()
     (record,) = await line.until("confirmed", "none")
     relay.body = proof_of(task, record)
