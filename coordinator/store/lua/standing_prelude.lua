@@ -251,9 +251,12 @@ local function blames_clients(node, model, caller)
   return mine > much and mine > mine_well and theirs_well > much and 4 * theirs / (theirs + theirs_well) < rate
 end
 
--- Whether what went wrong counts for the breaker. What a node had of one client at the same time does once: it may be one request, sent
--- many times, and by the time that others had it too it is excused.
-local function weighs(node, client, opened)
+-- Whether what went wrong with `t`, see `note`, counts for the breaker. What a node had of one client at the same time does once: it may be
+-- one request, sent many times, and by the time that others had it too it is excused. No request keeps a node from naming it, or from a
+-- first token for that its length has been allowed for.
+local function weighs(node, t, opened, outcome)
+  local client, mute = t[6], t[7] == 'assigned' or t[8] and t[8] ~= '' and not t[4]
+  if outcome == 'silent' or outcome == 'refused' or outcome == 'late' and mute then return true end
   local accused = 'relay:accused:' .. node
   if opened < tonumber(redis.call('HGET', accused, client) or '0') then return false end
   redis.call('HSET', accused, client, int(NOW))
@@ -267,7 +270,8 @@ end
 -- the request's doing. Returns whether the node is trusted with more or less now.
 local function note(node, id, number, outcome, tokens_out)
   if not outcome or string.sub(node, 1, 2) ~= '0x' then return false end
-  local t = redis.call('HMGET', task(id), 'model', 'caller', 'assigned_ms', 'answering:' .. int(number), 'tried', 'client')
+  local t = redis.call('HMGET', task(id), 'model', 'caller', 'assigned_ms', 'answering:' .. int(number), 'tried', 'client', 'state',
+    'first_token_ms')
   local model, opened = t[1], tonumber(t[3])
   local s = standing_of(node, model)
   local timed = outcome == 'completed' and not were_away(opened)
@@ -289,7 +293,7 @@ local function note(node, id, number, outcome, tokens_out)
     s.silent_ms = NOW
   end
   local count = well and 'successes' or (outcome == 'silent' or outcome == 'late') and 'timeouts' or 'faults'
-  local counts = well or outcome == 'silent' or outcome == 'refused' or weighs(node, t[6], opened)
+  local counts = well or weighs(node, t, opened, outcome)
   s[count] = s[count] + 1
   if not well then redis.call('HSET', task(id), 'blamed', node .. ' ' .. count .. ' ' .. (counts and 1 or 0)) end
   if counts then

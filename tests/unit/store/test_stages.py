@@ -10,7 +10,7 @@ import pytest
 from coordinator.lifecycle.policy import Policy
 from coordinator.lifecycle.task import TaskState
 from coordinator.protocol.envelope import BEAT, key_prefix, queue_name
-from tests.unit.store.ageing import outage, standing, took
+from tests.unit.store.ageing import condition, outage, standing, took
 from tests.unit.store.network import Network
 
 SECOND = timedelta(seconds=1)
@@ -63,6 +63,29 @@ async def test_a_first_token_is_waited_for_and_no_longer(network: Network) -> No
     assert (await network.tasks.sweep()).lost == [late]
     assert await timeouts(network, node) == 1
     assert await asked_to_beat(network, node)
+
+
+async def test_a_handful_without_a_first_token_suspends_a_node_whosever_they_were(network: Network) -> None:
+    node = await network.sign_in(1, slots=8)
+    attempts = [f"{await network.submit(streams=True)}#1" for _ in range(8)]
+    await network.beat(node, *attempts)
+    for attempt in attempts:
+        await took(network, attempt, 31 * SECOND)
+    await network.beat(node, *attempts)
+    assert await condition(network, node) == "good"
+    assert len((await network.sweep()).lost) == 8
+    assert await condition(network, node) == "suspended"
+
+
+async def test_a_handful_of_answers_that_are_too_long_may_be_one_clients_doing(network: Network) -> None:
+    node = await network.sign_in(1, slots=8)
+    attempts = [f"{await network.submit(streams=True)}#1" for _ in range(8)]
+    await network.beat(node, *attempts, answering=tuple(attempts))
+    for attempt in attempts:
+        await took(network, attempt, 301 * SECOND)
+    await network.beat(node, *attempts)
+    assert len((await network.sweep()).lost) == 8
+    assert (await condition(network, node), await timeouts(network, node)) == ("good", 8)
 
 
 async def test_a_node_that_fell_silent_is_not_late_with_each_of_its_attempts(network: Network) -> None:
