@@ -100,7 +100,7 @@ async def test_one_that_goes_wrong_on_probation_suspends_it_for_longer_each_time
     pauses = []
     for _ in range(7):
         left = await suspended_for(network, node)
-        pauses.append(round(left.total_seconds()))
+        pauses.append(round(left.total_seconds(), -1))
         await age(network, node, left)
         task = await network.submit()
         await network.beat(node)
