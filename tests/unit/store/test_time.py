@@ -37,7 +37,7 @@ async def test_an_outage_says_nothing_of_how_fast_a_node_is(network: Network) ->
     assert round((await standing(network, node))["successes"]) == 13
     task = await network.submit()
     await network.redis.delete("relay:swept_ms")  # however slow this machine is
-    await took(network, f"{task}#1", timedelta(seconds=-1))  # opened after the outage was noticed
+    await took(network, f"{task}#1", -MINUTE)  # opened after the outage was noticed
     await network.complete(f"{task}#1", node)
     assert await first_token_ms(network, node) < before
 
