@@ -27,7 +27,8 @@ async def work(server: FakeServer) -> tuple[str, str, str]:
     for _ in range(5):
         task = await network.submit()
         await network.tasks.give_up_attempt(task, 1, broken, "fault", UpstreamError("broken"))
-        await network.tasks.cancel(task, "guest")
+        await network.redis.zadd("relay:deadlines", {task: 0})
+        await network.tasks.sweep()
     good = await network.sign_in(1, slots=4)
     task = await network.submit()
     await took(network, f"{task}#1", timedelta(seconds=20))
@@ -47,7 +48,7 @@ def test_what_was_seen_of_each_node(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     known = Settings(redis_url=SecretStr("redis://nowhere"), catalogue="none")  # type: ignore[arg-type]
     assert asked.run(known, asked) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    seen = rf"alive  0/4  trusted  1 well, 0 faulty, 0 late  {MODEL} \(0\.2 tokens/s, first token after 20\.\d\d s\)$"
+    seen = rf"alive  0/4  trusted  1 well, 0 faulty, 0 late  {MODEL} \(0\.2 tokens/s, first token after 2\d\.\d\d s\)$"
     assert re.search(seen, lines[good])
-    assert "0/1  suspended for 30 s more  0 well, 5 faulty, 0 late" in lines[broken]
+    assert re.search(r"0/1  suspended for (2\d|30) s more  0 well, 5 faulty, 0 late", lines[broken])
     assert lines[new].endswith("0/2  trusted  0 well, 0 faulty, 0 late  relay/new (nothing measured)")
