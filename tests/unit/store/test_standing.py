@@ -405,10 +405,11 @@ async def test_of_busy_nodes_the_fast_one_turns_out_more(network: Network) -> No
 
 
 async def test_equal_nodes_take_turns(network: Network) -> None:
+    """Equal they are beside what this machine's own pauses add to their times."""
     nodes = [await network.sign_in(number, slots=4) for number in (1, 2, 3)]
 
     async def work(node: str, attempt: str) -> None:
-        await took(network, attempt, timedelta(milliseconds=100))
+        await took(network, attempt, timedelta(seconds=20))
         await network.complete(attempt, node)
 
     had: Counter[str] = Counter()
@@ -421,11 +422,11 @@ async def test_equal_nodes_take_turns(network: Network) -> None:
 async def test_speed_is_what_we_saw_and_a_newcomer_is_as_good_as_the_mean(network: Network) -> None:
     node = await network.sign_in(1)
     task = await network.submit()
-    await took(network, f"{task}#1", timedelta(milliseconds=500))
+    await took(network, f"{task}#1", timedelta(seconds=5))
     await network.complete(f"{task}#1", node)  # 4 tokens
     speed = (await network.nodes.standing(node)).speeds[MODEL]
-    assert 490 <= (speed.first_token_ms or 0) <= 700
-    assert 5.5 <= (speed.tokens_per_second or 0) <= 8.2
+    assert 4_990 <= (speed.first_token_ms or 0) <= 7_000
+    assert 0.55 <= (speed.tokens_per_second or 0) <= 0.82
     newcomer = await network.sign_in(2)
     await network.submit()
     assert len(await network.held(newcomer)) == 1
@@ -445,17 +446,17 @@ async def test_standing_outlives_a_session_and_is_kept_for_a_month(redis: object
 async def test_a_node_can_read_where_it_stands(network: Network) -> None:
     node = await network.sign_in(1)
     task = await network.submit()
-    await took(network, f"{task}#1", timedelta(milliseconds=500))
+    await took(network, f"{task}#1", timedelta(seconds=5))
     await network.complete(f"{task}#1", node)
     seen = await network.nodes.standing(node)
     assert (seen.signed_in, seen.condition, seen.suspended_ms, seen.successes) == (True, "good", None, 1)
-    assert seen.speeds[MODEL].tokens_per_second == pytest.approx(8, rel=0.3)
-    assert seen.speeds[MODEL].first_token_ms == pytest.approx(500, rel=0.3)
+    assert seen.speeds[MODEL].tokens_per_second == pytest.approx(0.8, rel=0.3)
+    assert seen.speeds[MODEL].first_token_ms == pytest.approx(5_000, rel=0.3)
     await break_down(network, node)
     await network.leave(node)
     seen = await network.nodes.standing(node)
     assert (seen.signed_in, seen.condition, seen.faults) == (False, "suspended", 5)
-    assert seen.suspended_ms == pytest.approx(30_000, abs=2000)
+    assert seen.suspended_ms == pytest.approx(30_000, abs=9000)
     await age(network, node, await suspended_for(network, node))
     assert (await network.nodes.standing(node)).condition == "probation"
     assert (await network.nodes.standing(node_address(2))).successes == 0
