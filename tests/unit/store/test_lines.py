@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from statistics import median
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -200,9 +201,9 @@ async def test_who_is_refused_hears_when_there_will_be_a_place(redis: Redis) -> 
     assert unknown.value.retry_after == timedelta(seconds=5)
     await one_start(network, node, seconds=30)
     await network.submit(client="loud")
-    with pytest.raises(CapacityExhausted, match=r"expected to wait up to 600 s\. Try again in 30 s") as refused:
+    with pytest.raises(CapacityExhausted, match=r"expected to wait up to 6\d\d s\. Try again in 3\d s") as refused:
         await network.submit(client="loud")
-    assert round(refused.value.retry_after.total_seconds()) == 30  # type: ignore[union-attr]
+    assert refused.value.retry_after.total_seconds() == pytest.approx(30, abs=5)  # type: ignore[union-attr]
     await one_start(network, node, seconds=100_000)
     await network.submit(client="loud")
     with pytest.raises(CapacityExhausted) as far:
@@ -232,18 +233,23 @@ async def expected(network: Network, task: TaskId) -> int | None:
     return place.expected_wait_seconds
 
 
+def about(*seconds: int) -> Any:
+    """What a busy machine lets pass between a test's steps is counted as well."""
+    return pytest.approx(seconds, abs=2)
+
+
 async def test_the_wait_is_expected_by_the_pace_of_the_line(network: Network, redis: Redis) -> None:
     node = await network.sign_in(1, slots=1)
     tasks = await submit(network, "loud", 8)
     assert await expected(network, tasks[1]) is None
     await one_start(network, node, seconds=10)
-    assert [await expected(network, task) for task in tasks[1:5]] == [0, 10, 20, 30]
+    assert [await expected(network, task) for task in tasks[1:5]] == about(0, 10, 20, 30)
     await one_start(network, node, seconds=40)
     # the mean of 10 s and 40 s, of which the first counts less by now
-    assert await expected(network, tasks[3]) == 28
+    assert [await expected(network, tasks[3])] == about(28)
     # one that is late adds what it is late
     await since(redis, 60)
-    assert await expected(network, tasks[3]) == 60
+    assert [await expected(network, tasks[3])] == about(60)
 
 
 async def test_what_the_line_does_while_nobody_waits_says_nothing(network: Network, redis: Redis) -> None:
@@ -253,11 +259,11 @@ async def test_what_the_line_does_while_nobody_waits_says_nothing(network: Netwo
     await one_start(network, node, seconds=10)
     await since(redis, 3_600)  # an hour without a line
     [first] = await submit(network, "loud", 1)
-    assert await expected(network, first) == 10
+    assert [await expected(network, first)] == about(10)
     await one_start(network, node, seconds=10)
     await submit(network, "loud", 1)
     [second] = await submit(network, "loud", 1)
-    assert await expected(network, second) == 20
+    assert [await expected(network, second)] == about(20)
 
 
 async def test_without_a_node_nobody_knows_how_long(network: Network) -> None:
