@@ -18,7 +18,7 @@ _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 
 def main() -> int:
-    """Exit 0 when all went well, 2 with one clear message when the settings or the world don't fit."""
+    """Exit 0 when all went well, 2 with one clear message when the settings or the world don't fit, 130 on Ctrl-C."""
     arguments = _parser().parse_args()
     try:
         settings = load()
@@ -27,6 +27,9 @@ def main() -> int:
     except SettingsWrong as error:
         print(error, file=sys.stderr)  # noqa: T201 - before there is a log
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201 - for whoever pressed the keys
+        return 128 + signal.SIGINT
     return code
 
 

@@ -116,15 +116,19 @@ class Deployer:
             transaction["from"] = self._account.address
             transaction["gas"] = await eth.estimate_gas(transaction) * 5 // 4
             signed = self._account.sign_transaction(transaction)
-            tx_hash = await eth.send_raw_transaction(HexBytes(signed.raw_transaction))
-        return await self._mined(tx_hash)
+        try:
+            with reaching():
+                await eth.send_raw_transaction(signed.raw_transaction)
+            return await self._mined(signed.hash)
+        except ChainUnavailable as error:  # who does not know of it may pay twice
+            raise ChainUnavailable(f"{error}; transaction {signed.hash.to_0x_hex()} may have been sent") from error
 
     async def _mined(self, tx_hash: HexBytes) -> Any:
         with reaching():
             try:
                 tx_receipt = await self._w3.eth.wait_for_transaction_receipt(tx_hash, _MINED_WITHIN_SECONDS, 0.05)
             except TimeExhausted as error:
-                raise ChainUnavailable(f"no block has taken transaction {tx_hash.to_0x_hex()}") from error
+                raise ChainUnavailable(f"no block has taken it within {_MINED_WITHIN_SECONDS} s") from error
         if tx_receipt["status"] != 1:
             raise ChainRejected(f"transaction {tx_hash.to_0x_hex()} was reverted")
         return tx_receipt

@@ -25,6 +25,8 @@ LOOK_EVERY = timedelta(seconds=2)
 _OVERLAP = 16
 # In so many looks running the last block must be missing before the whole chain is read again.
 _DOUBTS = 2
+# A chain that is young, or another one than the settings were made for.
+_NO_BLOCK = "no block is as late as RELAY_NODE_REGISTRY_BLOCK and as deep as RELAY_CONFIRMATIONS"
 # Nodes whose stakes are asked for at once: more would keep the chain writer's own requests waiting.
 _AT_ONCE = 8
 
@@ -82,7 +84,7 @@ class StakeMirror:
             try:
                 chain = chain or await self._open_chain()
                 await self.look(chain)
-                self._note("")
+                self._note(_NO_BLOCK if self._known is None else "")
             except (ChainUnavailable, ChainRejected, StoreUnavailable) as error:
                 self._note(str(error))
             await self._pause(LOOK_EVERY.total_seconds(), stop)

@@ -40,3 +40,19 @@ async def json_rpc(answers: Answers) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+class QuietChain:
+    """Answers as a chain on which nothing happens. `said`: the whole reply instead, by method."""
+
+    def __init__(self, balance: int = 10**18, **said: object) -> None:
+        block = {"number": "0x1", "baseFeePerGas": hex(10**9), "hash": "0x" + "ab" * 32}
+        results: dict[str, object] = {
+            "eth_chainId": "0x7a69", "eth_getBalance": hex(balance), "eth_call": "0x", "eth_estimateGas": "0x5208",
+            "eth_getBlockByNumber": block, "eth_maxPriorityFeePerGas": "0x1", "eth_getTransactionCount": "0x0",
+            "eth_sendRawTransaction": "0x" + "cd" * 32, "eth_getTransactionReceipt": None,
+        }  # fmt: skip
+        self._said: dict[str, object] = {name: {"result": result} for name, result in results.items()} | said
+
+    def __call__(self, method: str) -> object:
+        return self._said[method]

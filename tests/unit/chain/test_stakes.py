@@ -11,6 +11,7 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
+from structlog.testing import capture_logs
 
 from coordinator.chain.errors import ChainUnavailable
 from coordinator.chain.stakes import StakeMirror
@@ -184,6 +185,26 @@ async def test_while_the_chain_is_down_the_copy_stands_still(book: Stakes, chain
     await StakeMirror(book, open_chain, pause, depth=1, first=0).run(stop)
     assert await book.all() == {A: Stake(PROVIDER, 0)}
     assert chain.closed
+
+
+async def test_a_wait_for_blocks_is_said(book: Stakes, chain: FakeStakes) -> None:
+    """A mistyped first block would keep every node out, and nobody would know why."""
+    stop, pauses = asyncio.Event(), 0
+
+    async def pause(seconds: float, stop: asyncio.Event) -> None:
+        nonlocal pauses
+        pauses += 1
+        chain.mine(3)
+        if pauses == 3:
+            stop.set()
+
+    async def open_chain() -> FakeStakes:
+        return chain
+
+    with capture_logs() as logged:
+        await StakeMirror(book, open_chain, pause, depth=1, first=5).run(stop)
+    assert [line["event"] for line in logged] == ["stakes_stand_still", "stakes_read", "stakes_followed_again"]
+    assert "RELAY_NODE_REGISTRY_BLOCK" in logged[0]["why"]
 
 
 class Following(RuleBasedStateMachine):
