@@ -155,8 +155,8 @@ class Settings(BaseSettings):
     @field_validator("heartbeat_seconds")
     @classmethod
     def _within_the_lease(cls, heartbeat: float, known: ValidationInfo) -> float:
-        if heartbeat >= known.data.get("lease_seconds", heartbeat + 1):
-            raise ValueError("must be less than RELAY_LEASE_SECONDS: else every lease runs out between two heartbeats")
+        if 2 * heartbeat >= known.data.get("lease_seconds", 2 * heartbeat + 1):
+            raise ValueError("must be less than half of RELAY_LEASE_SECONDS: else one lost heartbeat loses the lease")
         return heartbeat
 
     @field_validator("taken_seconds")

@@ -84,8 +84,8 @@ def test_a_store_that_is_no_redis(environment: pytest.MonkeyPatch, url: str) -> 
 @pytest.mark.parametrize(
     ("name", "seconds", "said"),
     [
-        ("RELAY_HEARTBEAT_SECONDS", "10", "RELAY_HEARTBEAT_SECONDS: .*less than RELAY_LEASE_SECONDS"),
-        ("RELAY_LEASE_SECONDS", "2", "RELAY_HEARTBEAT_SECONDS: .*less than RELAY_LEASE_SECONDS"),
+        ("RELAY_HEARTBEAT_SECONDS", "5", "RELAY_HEARTBEAT_SECONDS: .*less than half of RELAY_LEASE_SECONDS"),
+        ("RELAY_LEASE_SECONDS", "4", "RELAY_HEARTBEAT_SECONDS: .*less than half of RELAY_LEASE_SECONDS"),
         ("RELAY_TAKEN_SECONDS", "2", "RELAY_TAKEN_SECONDS: .*more than RELAY_HEARTBEAT_SECONDS"),
         ("RELAY_TASK_TIMEOUT_SECONDS", "inf", "RELAY_TASK_TIMEOUT_SECONDS: .*finite"),
     ],

@@ -117,7 +117,7 @@ async def shop(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
         server.start()
         settings = {
             "RELAY_REDIS_URL": server.url, "RELAY_CATALOGUE": str(catalogue),
-            "RELAY_TASK_TIMEOUT_SECONDS": "5", "RELAY_LEASE_SECONDS": "2", "RELAY_HEARTBEAT_SECONDS": "1",
+            "RELAY_TASK_TIMEOUT_SECONDS": "5", "RELAY_LEASE_SECONDS": "2", "RELAY_HEARTBEAT_SECONDS": "0.5",
         }  # fmt: skip
         ports = [free_port(), free_port()]
         apis = [_api(port, settings, tmp_path / f"api-{port}.log") for port in ports]
