@@ -46,7 +46,7 @@ class BadAnswer(Exception):
 
 def checked(answer: bytes, asked: Json, endpoint: Endpoint, context_length: int | None = None) -> dict[str, Any]:
     """The answer, parsed. `asked` is the request's body. Raises BadAnswer."""
-    if len(answer) > most_bytes(asked, endpoint):
+    if len(answer) > most_bytes(asked, endpoint, context_length):
         raise BadAnswer("longer than what was asked for can be")
     body = _parsed(answer)
     if not isinstance(body.get("model"), str):
@@ -66,11 +66,13 @@ def checked(answer: bytes, asked: Json, endpoint: Endpoint, context_length: int 
     return body
 
 
-def most_bytes(asked: Json, endpoint: Endpoint) -> int:
+def most_bytes(asked: Json, endpoint: Endpoint, context_length: int | None = None) -> int:
     """How long an answer may be: room for every token that may be in it, with all that is said about a token."""
+    told = limit_asked(asked)
+    limit = context_length if told is None else told
     if endpoint == "embeddings":
         size = _VECTOR_BYTES * inputs(asked.get("input"))
-    elif (limit := limit_asked(asked)) is None:
+    elif limit is None:
         return MAX_ANSWER_CHARACTERS
     else:
         size = choices_asked(asked, endpoint) * limit * (_TOKEN_BYTES + _PROBABILITY_BYTES * _alternatives(asked))

@@ -159,6 +159,14 @@ def test_choices_that_nobody_asked_for_are_no_answer() -> None:
     assert flaw(texts, "completions", {"prompt": ["a", "b"]}) is not None
 
 
+def test_without_a_limit_of_tokens_an_answer_is_no_longer_than_the_context() -> None:
+    padded = orjson.dumps(GOOD | {"padding": "x" * 10**7})
+    checked(padded, {}, "chat/completions", 131_072)
+    checked(padded, {}, "chat/completions")
+    with pytest.raises(BadAnswer, match="longer"):
+        checked(padded, {}, "chat/completions", 2048)
+
+
 def test_an_answer_is_no_longer_than_what_was_asked_for_can_be() -> None:
     asked = {"max_tokens": 2}
     padded = GOOD | {"padding": "x" * most_bytes(asked, "chat/completions")}
