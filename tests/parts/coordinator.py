@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -69,28 +70,29 @@ class SmallNetwork:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     async def __aenter__(self) -> Self:
-        try:
-            await self._start()
-        except BaseException:
-            await self.__aexit__()
-            raise
+        async with AsyncExitStack() as stack:
+            await self._start(stack)
+            self._started = stack.pop_all()
         return self
 
-    async def _start(self) -> None:
+    async def _start(self, stack: AsyncExitStack) -> None:
+        stack.push_async_callback(asyncio.to_thread, self.redis_server.stop)
         await asyncio.to_thread(self.redis_server.start)
         self.redis: Redis = connect(SecretStr(self.redis_server.url))
+        stack.push_async_callback(self.redis.aclose)
         await publish(self.redis, SPACE)
-        await self.backend.start()
-        self.http = httpx.AsyncClient(base_url=self.url, timeout=60, verify=self._tls or True, trust_env=False)
+        await stack.enter_async_context(self.backend)
+        stack.push_async_callback(self._kill_all)
+        client = httpx.AsyncClient(base_url=self.url, timeout=60, verify=self._tls or True, trust_env=False)
+        self.http = await stack.enter_async_context(client)
         await self.start_api()
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.http.aclose()
+    async def _kill_all(self) -> None:
         for server in [*self.nodes, *([self._api] if self._api else [])]:
             await asyncio.to_thread(server.kill)
-        await self.backend.stop()
-        await self.redis.aclose()
-        await asyncio.to_thread(self.redis_server.stop)
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._started.aclose()
 
     @property
     def api(self) -> Server:
