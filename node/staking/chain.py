@@ -18,7 +18,7 @@ from web3.providers.rpc.async_rpc import AsyncHTTPProvider, ClientError  # type:
 
 from contracts import artifact
 from coordinator.protocol.amounts import coins
-from node.staking.errors import Refused, StakingError, Unreachable
+from node.staking.errors import Interrupted, Refused, StakingError, Unreachable
 
 _TIMEOUT_SECONDS = 20
 # Fifteen blocks of Ethereum; with fees of twice the base fee a transaction waits for one or two.
@@ -100,9 +100,9 @@ class EvmNode:
                 found: Any = await self.w3.eth.wait_for_transaction_receipt(signed.hash, _MINED_WITHIN_SECONDS, 0.1)
                 fee_wei = found["gasUsed"] * found["effectiveGasPrice"]
         except asyncio.CancelledError:  # Ctrl-C
-            raise _in_doubt("Interrupted.", name) from None
+            raise Interrupted(_in_doubt("Interrupted.", name)) from None
         except Unreachable as error:
-            raise _in_doubt(str(error), name) from None
+            raise StakingError(_in_doubt(str(error), name)) from None
         if found["status"] != 1:
             with self.reaching():
                 await self.w3.eth.call(transaction)  # type: ignore[arg-type]  # says why, if it still fails
@@ -160,10 +160,8 @@ def _words_of(error: Web3RPCError) -> str:
     return " ".join(str(words or error.message)[:300].split()).rstrip(".")
 
 
-def _in_doubt(why: str, name: str) -> StakingError:
-    return StakingError(
-        f"{why} Transaction {name} may have been sent: look with python -m node stake before you try again."
-    )
+def _in_doubt(why: str, name: str) -> str:
+    return f"{why} Transaction {name} may have been sent: look with python -m node stake before you try again."
 
 
 def _poor(account: LocalAccount, balance: int, most: int) -> StakingError:

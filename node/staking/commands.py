@@ -16,7 +16,7 @@ from eth_utils.address import is_hex_address, to_checksum_address
 
 from coordinator.protocol.ids import SIGNATURE
 from node.identity import Identity, load_key
-from node.staking.errors import Refused, StakingError
+from node.staking.errors import Interrupted, Refused, StakingError
 from node.staking.settings import StakingSettings, load_staking_settings, needed
 
 if TYPE_CHECKING:  # web3 takes a second to import, which `python -m node --help` need not wait for
@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # web3 takes a second to import, which `python -m node --help
     from node.staking.place import Place
     from node.staking.registry import NodeRegistry
 
-_FAILED = 1
+_FAILED, _INTERRUPTED = 1, 130
 
 
 def add_to(commands: Any) -> None:
@@ -99,7 +99,7 @@ Step = Callable[[Desk], Awaitable[int]]
 
 
 def _run(step: Step, asked: argparse.Namespace) -> int:
-    """0 when all went well, 1 with the reason on stderr. Raises SettingsError, KeyFileError."""
+    """0 when all went well, 1 or 130 (Ctrl-C) with the reason on stderr. Raises SettingsError, KeyFileError."""
     from node.staking.words import in_words
 
     async def work() -> int:
@@ -111,14 +111,15 @@ def _run(step: Step, asked: argparse.Namespace) -> int:
             _say(place.remark)
         return await step(Desk(asked, settings, place))
 
+    status = _FAILED
     try:
         return asyncio.run(work())
     except Refused as refusal:
         said = in_words(refusal)
     except StakingError as error:
-        said = str(error)
+        said, status = str(error), _INTERRUPTED if isinstance(error, Interrupted) else _FAILED
     print(said, file=sys.stderr)  # noqa: T201 - the command's answer
-    return _FAILED
+    return status
 
 
 async def _on_chain(desk: Desk, step: Callable[[NodeRegistry], Awaitable[Any]]) -> Any:

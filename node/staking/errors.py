@@ -11,6 +11,10 @@ class Unreachable(StakingError):
     """The endpoint gave no answer, or none that makes sense: what it was asked to do may be done all the same."""
 
 
+class Interrupted(StakingError):
+    """By Ctrl-C, when it was too late to take a transaction back."""
+
+
 class Refused(Exception):
     """The contract says no: `name` and `arguments` of its custom error, or only what the endpoint says of it."""
 

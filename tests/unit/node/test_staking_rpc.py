@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
-import signal
-import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +18,7 @@ from node.staking.errors import StakingError
 from tests.fakes.json_rpc import Answers, QuietChain, json_rpc
 from tests.unit.store.network import node_address
 
-A, ROOT = node_address(1), Path(__file__).parents[3]
+A = node_address(1)
 ACCOUNT = Account.from_key("0x" + "11" * 32)
 NONSENSE: list[object] = [
     {"result": None}, {"result": "zz"}, {"result": [None]}, {"result": {"a": 1}}, {"error": "no"}, {}, [], 7,
@@ -118,21 +113,3 @@ RECEIPT = {
         "transactionHash": "0x" + "cd" * 32,
     }
 }  # fmt: skip
-
-
-async def test_ctrl_c_ends_a_command_with_one_line(tmp_path: Path) -> None:
-    """And a status that scripts know: 130, as of any program that SIGINT ended."""
-    key, asked_for = tmp_path / "node.key", asyncio.Event()
-    key.touch(0o600)
-    key.write_text("0x" + secrets.token_hex(32))
-    async with json_rpc(lambda _: asked_for) as url:
-        environment = {**os.environ, "NODE_RPC_URL": url, "NODE_KEY_FILE": str(key)}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "node", "stake", "--registry", A), cwd=ROOT, env=environment,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        await asyncio.wait_for(asked_for.wait(), 120)
-        process.send_signal(signal.SIGINT)
-        printed, _ = await process.communicate()
-    assert process.returncode == 130
-    assert (b"Traceback" in printed, printed.count(b"\n") > 1) == (False, False)
