@@ -1,4 +1,4 @@
-"""`python -m coordinator api | chain | deploy | key | credit | credits | ledger | nodes | stakes`; see settings.py."""
+"""`python -m coordinator api | chain | deploy | …`: the two processes and the operator's commands; see settings.py."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import gc
 import json
 import signal
+import ssl
 import sys
 
 import structlog
@@ -58,6 +59,7 @@ def _api(settings: Settings, arguments: argparse.Namespace) -> int:
     from coordinator.catalogue import CatalogueError
     from coordinator.wiring import build_api
 
+    check_certificate(settings)
     try:
         app = build_api(settings)
     except CatalogueError as error:
@@ -87,6 +89,19 @@ def _api(settings: Settings, arguments: argparse.Namespace) -> int:
         timeout_keep_alive=75,
     )
     return 0
+
+
+def check_certificate(settings: Settings) -> None:
+    """Here and not among the settings: the other processes need not be able to read them."""
+    if settings.tls_cert_file is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsWrong(
+            "RELAY_TLS_CERT_FILE, RELAY_TLS_KEY_FILE: must be PEM files that can be read, a certificate chain and the "
+            f"private key of its first certificate, without a passphrase ({error.strerror or type(error).__name__})"
+        ) from None
 
 
 def _chain(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -38,6 +38,7 @@ from coordinator.store.acl import BrokerUsers
 from coordinator.store.connection import broker_url, connect
 from coordinator.store.direct import DirectLine
 from coordinator.store.idempotency import IdempotencyClaims
+from coordinator.store.inspection import Inspection
 from coordinator.store.keybook import KeyBook
 from coordinator.store.keyring import KeyRing
 from coordinator.store.money import Purse
@@ -95,14 +96,18 @@ def build_api(settings: Settings) -> ASGIApp:
     private, names, submit_names = settings.webhook_allow_private, SystemResolver(64), SystemResolver(8)
     hooks, sender = WebhookStore(scripts, signals, new_secret), HttpSender(names, allow_private=private)
     deliverer = Deliverer(hooks, tasks, sender, webhook_body)
-    background = (signals.run, claims.run, Sweeper(tasks, users, policy.sweep_every).run, runner.run, deliverer.run)
+    sweeper, inspection = Sweeper(tasks, users, policy.sweep_every), Inspection(redis)
+    background = (signals.run, claims.run, sweeper.run, runner.run, deliverer.run, inspection.run)
 
     @asynccontextmanager
     async def lifespan(app: Any) -> AsyncIterator[None]:
         running = [asyncio.create_task(kept(start)) for start in background]
+        tls = settings.tls_cert_file is not None
+        log.info("api_starts", host=settings.host, port=settings.port, tls=tls, admits=admission.rule)
         try:
             yield
         finally:
+            log.info("api_stops")
             await stop(running)
             await upstreams.close()
             await sender.close()

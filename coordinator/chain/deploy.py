@@ -12,10 +12,11 @@ from hexbytes import HexBytes
 from web3.exceptions import TimeExhausted
 
 from contracts import artifact
-from coordinator.chain.errors import ChainRejected, ChainUnavailable
+from coordinator.chain.errors import ChainRejected, ChainUnavailable, StartRefused
 from coordinator.chain.fees import FeePolicy
 from coordinator.chain.registry import TaskRegistry
 from coordinator.chain.rpc import W3, reaching
+from coordinator.protocol.amounts import coins
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +58,7 @@ async def deploy(
     """Deploys what has no code at the address given, then fills the deposit up to `deposit_wei`.
 
     A TaskRegistry that is there brings its own NodeRegistry. Best run while the chain writer of the same key is idle.
-    Raises ChainUnavailable, or ChainRejected when a transaction fails.
+    Raises ChainUnavailable, ChainRejected when a transaction fails, StartRefused when the account can't pay for one.
     """
     deployer = Deployer(w3, account, fees or FeePolicy())
     tasks = await deployer.existing(task_registry)
@@ -100,7 +101,8 @@ class Deployer:
 
     async def transact(self, fields: dict[str, Any]) -> Any:
         """The tx_receipt of a transaction that succeeded."""
-        eth = self._w3.eth
+        eth, value = self._w3.eth, int(fields.get("value", 0))
+        await self._afford(value + 1)  # with nothing for gas an endpoint estimates none, and says so in its own words
         with reaching():
             base_fee = (await eth.get_block("latest")).get("baseFeePerGas", 0)
             fees = self._fees.fresh(base_fee, await eth.max_priority_fee)
@@ -116,12 +118,23 @@ class Deployer:
             transaction["from"] = self._account.address
             transaction["gas"] = await eth.estimate_gas(transaction) * 5 // 4
             signed = self._account.sign_transaction(transaction)
+        await self._afford(value + transaction["gas"] * fees.max_fee)
         try:
             with reaching():
                 await eth.send_raw_transaction(signed.raw_transaction)
             return await self._mined(signed.hash)
         except ChainUnavailable as error:  # who does not know of it may pay twice
             raise ChainUnavailable(f"{error}; transaction {signed.hash.to_0x_hex()} may have been sent") from error
+
+    async def _afford(self, wei: int) -> None:
+        with reaching():
+            has = await self._w3.eth.get_balance(self._account.address)
+        if has < wei:
+            raise StartRefused(
+                "RELAY_CHAIN_KEY_FILE",
+                f"{self._account.address} has {coins(has)}, and needs {coins(wei)} or more for the next transaction",
+                "Send it ether on this chain, then run the command again",
+            )
 
     async def _mined(self, tx_hash: HexBytes) -> Any:
         with reaching():

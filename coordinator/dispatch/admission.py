@@ -72,7 +72,8 @@ class AllowFile:
     rule, stake_wei = Rule.LIST, None
 
     def __init__(self, path: Path) -> None:
-        self._path, self._read, self._nodes = path, (0, 0, 0), frozenset[str]()
+        self._path, self._read, self._nodes, self._lost = path, (0, 0, 0), frozenset[str](), ""
+        self._look()
 
     def at_once(self, node: str) -> Admitted | Refused:
         if self.lists(node):
@@ -84,16 +85,24 @@ class AllowFile:
 
     def lists(self, node: str) -> bool:
         """False for everybody while the file can't be read: a lost list must not open the network."""
+        return self._look() and node in self._nodes
+
+    def _look(self) -> bool:
+        """Whether it could be read; what is wrong with it is said once."""
         try:
             now = self._path.stat()
             # its time alone would not do: what empties a file and writes it does both within a tick of the clock
             if (version := (now.st_mtime_ns, now.st_size, now.st_ino)) != self._read:
                 self._nodes, self._read = self._parse(), version
         except OSError as error:
-            remedy = "let the coordinator read it, or unset RELAY_NODE_ALLOW_FILE"
-            log.error("allow_file_lost", path=str(self._path), why=error.strerror, remedy=remedy)
+            why = error.strerror or type(error).__name__
+            if why != self._lost:
+                remedy = "let the coordinator read it, or unset RELAY_NODE_ALLOW_FILE"
+                log.error("allow_file_lost", path=str(self._path), why=why, remedy=remedy)
+            self._lost = why
             return False
-        return node in self._nodes
+        self._lost = ""
+        return True
 
     def _parse(self) -> frozenset[str]:
         words = (line.split("#", 1)[0].strip() for line in self._path.read_text(errors="replace").splitlines())

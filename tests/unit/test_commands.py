@@ -6,13 +6,16 @@ import argparse
 import asyncio
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from fakeredis import FakeAsyncRedis
 from pydantic import SecretStr
 
 from coordinator import commands
+from coordinator.__main__ import check_certificate
 from coordinator.errors import StoreUnavailable
 from coordinator.settings import Settings, SettingsWrong
 
@@ -42,3 +45,21 @@ def test_a_store_that_is_not_there_names_the_setting(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(SettingsWrong, match=r"^RELAY_REDIS_URL: "):
         run(none, monkeypatch)
+
+
+def test_a_certificate_that_cannot_serve_names_its_settings(tmp_path: Path) -> None:
+    """Before uvicorn meets it, which shows a trace."""
+    one, other = (trustme.CA().issue_cert("127.0.0.1") for _ in range(2))
+    paths = {name: tmp_path / f"{name}.pem" for name in ("chain", "key", "other")}
+    one.cert_chain_pems[0].write_to_path(paths["chain"])
+    one.private_key_pem.write_to_path(paths["key"])
+    other.private_key_pem.write_to_path(paths["other"])
+
+    def check(chain: Path, key: Path) -> None:
+        check_certificate(SETTINGS.model_copy(update={"tls_cert_file": chain, "tls_key_file": key}))
+
+    check(paths["chain"], paths["key"])
+    check_certificate(SETTINGS)
+    for chain, key in (("chain", "other"), ("key", "chain"), ("gone", "key"), ("chain", "gone")):
+        with pytest.raises(SettingsWrong, match="RELAY_TLS_CERT_FILE, RELAY_TLS_KEY_FILE: must be PEM files"):
+            check(paths.get(chain, tmp_path / "gone"), paths.get(key, tmp_path / "gone"))

@@ -80,7 +80,7 @@ async def test_deploying_twice_changes_nothing(network: AnvilNetwork) -> None:
 async def test_no_money_and_no_chain(anvil: Anvil, tmp_path: Path) -> None:
     network = AnvilNetwork(anvil, tmp_path / "key")
     await network.rpc("anvil_setBalance", network.address, "0x0")
-    with pytest.raises(ChainRejected):
+    with pytest.raises(StartRefused, match=f"RELAY_CHAIN_KEY_FILE: {network.address} has 0 ETH, and needs"):
         await network.deploy()
     await asyncio.to_thread(anvil.kill)
     with pytest.raises(ChainUnavailable, match="can't be reached"):

@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from coordinator.dispatch.admission import Admission, Admitted, AllowFile, ByStake, EveryKey, NeedsStake, Refused
 from coordinator.lifecycle.stake import Registry, Seen, Stake
 from coordinator.protocol.session import Admission as Rule
@@ -31,8 +33,20 @@ async def test_listed_nodes_may_in_whatever_case_and_a_change_is_seen(tmp_path: 
     assert (await admits(allowed, A), await admits(allowed, B)) == (False, True)
 
 
-async def test_a_lost_list_opens_nothing(tmp_path: Path) -> None:
-    assert not await admits(AllowFile(tmp_path / "gone"), A)
+async def test_a_lost_list_opens_nothing_and_is_told_once(tmp_path: Path) -> None:
+    """At the start, and again only when it has been there since: nodes ask every two seconds."""
+    path = tmp_path / "nodes.allow"
+    with capture_logs() as logs:
+        allowed = AllowFile(path)
+        for _ in range(3):
+            assert not await admits(allowed, A)
+        assert [line["event"] for line in logs] == ["allow_file_lost"]
+        path.write_text(A)
+        assert await admits(allowed, A)
+        path.unlink()
+        for _ in range(3):
+            assert not await admits(allowed, A)
+    assert [line["event"] for line in logs] == ["allow_file_lost"] * 2
 
 
 async def test_a_list_that_changes_within_a_tick_of_the_clock_is_read_again(tmp_path: Path) -> None:
