@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import structlog
 from fakeredis import FakeAsyncRedis, FakeServer
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
@@ -187,7 +189,17 @@ async def test_while_the_chain_is_down_the_copy_stands_still(book: Stakes, chain
     assert chain.closed
 
 
-async def test_a_wait_for_blocks_is_said(book: Stakes, chain: FakeStakes) -> None:
+@pytest.fixture
+def logged() -> Iterator[list[Any]]:
+    """Whatever level another test has set, as commands do."""
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    with capture_logs() as lines:
+        yield lines
+    structlog.configure(**before)
+
+
+async def test_a_wait_for_blocks_is_said(book: Stakes, chain: FakeStakes, logged: list[Any]) -> None:
     """A mistyped first block would keep every node out, and nobody would know why."""
     stop, pauses = asyncio.Event(), 0
 
@@ -201,8 +213,7 @@ async def test_a_wait_for_blocks_is_said(book: Stakes, chain: FakeStakes) -> Non
     async def open_chain() -> FakeStakes:
         return chain
 
-    with capture_logs() as logged:
-        await StakeMirror(book, open_chain, pause, depth=1, first=5).run(stop)
+    await StakeMirror(book, open_chain, pause, depth=1, first=5).run(stop)
     assert [line["event"] for line in logged] == ["stakes_stand_still", "stakes_read", "stakes_followed_again"]
     assert "RELAY_NODE_REGISTRY_BLOCK" in logged[0]["why"]
 
