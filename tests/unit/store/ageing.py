@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import timedelta
 
 from tests.unit.store.network import Network
@@ -52,7 +53,8 @@ async def _age(network: Network, key: str, by: timedelta) -> None:
 
 def _older(field: str, number: float, by: timedelta) -> float:
     moment = number and (field == "at" or field.endswith("_ms"))
-    return round(number - by.total_seconds() * 1000) if moment else number
+    # down: what ends now has ended, and not half a millisecond from now
+    return math.floor(number - by.total_seconds() * 1000) if moment else number
 
 
 async def took(network: Network, attempt: str, duration: timedelta) -> None:
