@@ -126,6 +126,8 @@ class SignedIn:
             reply = self._redis.command("HGET", f"relay:node:{self._address}", "session")
         except OSError:
             return self._before
+        if not reply.startswith(b"$"):  # it is loading its file
+            return self._before
         return b"" if reply.startswith(b"$-1") else reply
 
 
