@@ -197,6 +197,7 @@ class NoWork(StrEnum):
     DRAINING = "DRAINING"
     SUSPENDED = "SUSPENDED"  # too many of its attempts went wrong: see Standing
     PROBATION = "PROBATION"  # after a suspension: one attempt at a time
+    UNTRIED = "UNTRIED"  # it has as many as its answers so far have earned
 
 
 class HeartbeatReply(BaseModel):

@@ -10,7 +10,7 @@ local function refresh(node)
   local serves = n[3] ~= '1' and not n[5] and not n[6] and redis.call('ZSCORE', 'relay:nodes', node)
   local free = serves and allowed - held or 0
   for model in string.gmatch(n[2], '[^\n]+') do
-    if free > 0 then redis.call('ZADD', 'relay:free:' .. model, rank(node, model, held, slots, tonumber(n[4]) or 0), node)
+    if free > 0 then redis.call('ZADD', 'relay:free:' .. model, rank(node, model, held, allowed, tonumber(n[4]) or 0), node)
     else redis.call('ZREM', 'relay:free:' .. model, node) end
     if condition == 'suspended' and serves then redis.call('SADD', 'relay:suspended:' .. model, node)
     elseif condition ~= 'good' then redis.call('SREM', 'relay:suspended:' .. model, node) end

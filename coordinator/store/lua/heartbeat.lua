@@ -43,9 +43,10 @@ for _, attempt in ipairs(redis.call('SMEMBERS', 'relay:held:' .. node)) do
   end
 end
 local given = fill(node)
-local why, distrusted = '', distrust(node)
+local slots = tonumber(n[2])
+local why, distrusted = '', distrust(node, slots, string.match(n[1], '[^\n]+'))
 if draining == '1' then why = 'DRAINING'
 elseif distrusted then why = distrusted
-elseif redis.call('SCARD', 'relay:held:' .. node) >= tonumber(n[2]) then why = 'FULL'
+elseif redis.call('SCARD', 'relay:held:' .. node) >= slots then why = 'FULL'
 elseif given == 0 then why = 'NO_DEMAND' end
 return {'OK', cancelled, expected, why}

@@ -131,11 +131,11 @@ local function judge(node, s, well, opened, model, why)
   end
 end
 
--- Of `slots`, those that the node may use now, and its condition. A suspension whose time is up ends here; a long one is cut short when
+-- Of `slots`, those that the node may use now, and its condition: one that nobody knows gets more as its answers come. A suspension whose time is up ends here; a long one is cut short when
 -- the others have gone meanwhile.
 local function allowance(node, slots, model)
   local s = standing_of(node, model)
-  if s.condition == 'good' then return slots, s.condition end
+  if s.condition == 'good' then return math.min(slots, POLICY.untried + math.floor(s.successes + 0.5)), s.condition end
   if s.condition == 'suspended' then
     if s.until_ms > NOW + POLICY.suspension and most_out(model, 0) then
       s.until_ms = NOW + POLICY.suspension
@@ -180,11 +180,13 @@ local function stop_serving(node, model)
   redis.call('SREM', 'relay:suspended:' .. model, node)
 end
 
--- Why a node that could hold more gets nothing more, or nil.
-local function distrust(node)
-  local condition = standing_of(node).condition
+-- Why a node that has room by its own count, of `slots`, gets nothing more, or nil.
+local function distrust(node, slots, model)
+  local allowed, condition = allowance(node, slots, model)
   if condition == 'suspended' then return 'SUSPENDED' end
-  if condition == 'probation' and redis.call('SCARD', 'relay:held:' .. node) > 0 then return 'PROBATION' end
+  if redis.call('SCARD', 'relay:held:' .. node) < allowed then return nil end
+  if condition == 'probation' then return 'PROBATION' end
+  if allowed < slots then return 'UNTRIED' end
 end
 
 -- ── speed ────────────────────────────────────────────────────────────────
@@ -216,15 +218,15 @@ end
 
 -- A node's place among the free ones of a model: the lowest is chosen. By the time that a typical answer takes on it, beside the
 -- mean over all nodes, to which a measurement drifts back as it ages, so that what was slow once is tried again; by its load, `held` of
--- `slots`; by the square of its success rate. Equals take turns: the one longest without work comes first.
-local function rank(node, model, held, slots, worked)
+-- `allowed`; by the square of its success rate. Equals take turns: the one longest without work comes first.
+local function rank(node, model, held, allowed, worked)
   local s, all = standing_of(node, model), pace_of_model(model)
   local own, slower = s.paces[model], 0
   if own.first > 0 and all.first > 0 then
     slower = math.log(expected(own, all.tokens) / expected(all, all.tokens)) * own.left * own.answered / (own.answered + 1)
   end
   local rate = (s.successes + PRIOR) / (s.successes + s.faults + s.timeouts + PRIOR)
-  local score = slower + math.log(1 + held / slots) - 2 * math.log(rate)
+  local score = slower + math.log(1 + held / allowed) - 2 * math.log(rate)
   return int(math.floor(score / STEP + 0.5) * TURNS + worked)
 end
 

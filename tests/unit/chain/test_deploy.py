@@ -42,7 +42,8 @@ async def test_a_transaction_that_was_refused_was_not_sent() -> None:
 
 # the last: 26,250 gas at 2 gwei and a tip of 1 wei
 @pytest.mark.parametrize(
-    ("balance", "value", "needs"), [(0, 0, "1 wei"), (10**9, 10**9, "1000000001 wei"), (10**13, 0, "52500000026250 wei")]
+    ("balance", "value", "needs"),
+    [(0, 0, "1 wei"), (10**9, 10**9, "1000000001 wei"), (10**13, 0, "52500000026250 wei")],
 )
 async def test_an_account_that_cannot_pay_is_told_so(balance: int, value: int, needs: str) -> None:
     said = await fails(QuietChain(balance), (StartRefused,), value)

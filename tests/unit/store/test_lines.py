@@ -114,12 +114,12 @@ async def test_a_task_that_waited_before_it_lost_its_node_is_first_too(network: 
 
 async def test_a_node_that_is_back_is_not_idle_because_it_has_had_the_first_in_line(network: Network) -> None:
     """They wait for another node; those behind them need not."""
-    big = await network.sign_in(1, slots=40)
-    await submit(network, "loud", 40)
+    big = await network.sign_in(1, slots=30)
+    await submit(network, "loud", 30)
     small = await network.sign_in(2, slots=1)
     await submit(network, "loud", 1)
     await network.silence(big)
-    await network.sign_in(1, slots=40)
+    await network.sign_in(1, slots=30)
     assert await network.held(big) == set()
     behind = await submit(network, "quiet", 2)
     assert await network.held(big) == {f"{task}#1" for task in behind}

@@ -91,6 +91,34 @@ async def test_five_in_a_row_suspend_a_node_for_a_while_and_then_it_is_tried_one
     assert await condition(network, node) == "good"
 
 
+async def test_a_key_that_nobody_knows_gets_more_as_its_answers_come(network: Network) -> None:
+    """Whatever it claims: who takes a flood and is silent delays a few. What it has earned fades as its record does."""
+    untried = network.policy.untried
+    node = await network.sign_in(1, slots=100)
+    tasks = [await network.submit() for _ in range(untried + 30)]
+    assert await network.held(node) == {f"{task}#1" for task in tasks[:untried]}
+    assert (await network.beat(node)).no_work is NoWork.UNTRIED
+    for number, task in enumerate(tasks[:10], 1):
+        await network.complete(f"{task}#1", node)
+        assert len(await network.held(node)) == untried + number, "its place, and one more"
+    for task in tasks[10:25]:
+        await network.complete(f"{task}#1", node)
+    assert len(await network.held(node)) == len(tasks) - 25, "all there are"
+    assert (await network.beat(node)).no_work is NoWork.NO_DEMAND
+    await age(network, node, timedelta(hours=2))
+    assert (await network.beat(node)).no_work is NoWork.UNTRIED
+    await network.submit()
+    assert len(await network.held(node)) == len(tasks) - 25, "more than nobody knows it for"
+
+
+async def test_a_node_with_few_slots_has_all_of_them_from_the_start(network: Network) -> None:
+    node = await network.sign_in(1, slots=3)
+    for _ in range(5):
+        await network.submit()
+    assert len(await network.held(node)) == 3
+    assert (await network.beat(node)).no_work is NoWork.FULL
+
+
 async def test_one_that_goes_wrong_on_probation_suspends_it_for_longer_each_time(network: Network) -> None:
     for number in (2, 3):  # most of the network stays: see the next test
         await network.sign_in(number, slots=1)
