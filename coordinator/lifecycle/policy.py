@@ -37,8 +37,8 @@ class Policy:
     affinity_wait: timedelta = timedelta(milliseconds=500)  # while others are free: a long prompt takes longer to read
 
     # Whom to trust: lua/standing_prelude.lua.
-    # Attempts at once of a key that nobody knows; each recent success is one more. Who claims thousands of slots and then
-    # is silent delays so many, and no more.
+    # Attempts at once of a key that nobody knows; each recent success is one more. Who claims thousands of slots and
+    # then is silent delays so many, and no more.
     untried: int = 32
     half_life: timedelta = timedelta(minutes=10)  # of what was seen of a node: an hour later it hardly counts
     noise: timedelta = timedelta(milliseconds=50)  # of two answers quicker than this, neither says more of its node
