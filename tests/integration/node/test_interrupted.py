@@ -41,6 +41,8 @@ async def interrupted(chain: Waited, key_file: Path) -> str:
             *(sys.executable, "-m", "node", "unbond", "--provider-key", str(key_file)), *("--registry", A, "--node", A),
             cwd=ROOT, env={**os.environ, "NODE_RPC_URL": url},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            # as at a terminal: a shell starts what runs in the background, such as all of CI, deaf to Ctrl-C
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         await asyncio.wait_for(chain.here.wait(), 120)
         process.send_signal(signal.SIGINT)
