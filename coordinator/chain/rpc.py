@@ -8,8 +8,9 @@ from typing import Any
 
 from web3 import AsyncWeb3
 from web3.exceptions import BadFunctionCallOutput, ContractLogicError, Web3Exception, Web3RPCError
-from web3.providers.rpc.async_rpc import AsyncHTTPProvider, ClientError  # type: ignore[attr-defined]
+from web3.providers.rpc.async_rpc import ClientError  # type: ignore[attr-defined]
 
+from contracts.endpoint import Endpoint
 from coordinator.chain.errors import ChainError, ChainRejected, ChainUnavailable
 
 W3 = AsyncWeb3[Any]
@@ -18,10 +19,7 @@ _TIMEOUT_SECONDS = 10
 
 def connect(rpc_url: str) -> W3:
     """Without retries (the writer has its own rounds) and without middleware (nothing is filled in behind our back)."""
-    provider = AsyncHTTPProvider(
-        rpc_url, request_kwargs={"timeout": _TIMEOUT_SECONDS}, exception_retry_configuration=None
-    )
-    return AsyncWeb3(provider, middleware=[])
+    return AsyncWeb3(Endpoint(rpc_url, _TIMEOUT_SECONDS), middleware=[])
 
 
 async def disconnect(w3: W3) -> None:

@@ -14,9 +14,10 @@ from eth_utils.abi import function_abi_to_4byte_selector, get_abi_input_types
 from pydantic import SecretStr
 from web3 import AsyncWeb3
 from web3.exceptions import ContractLogicError, TimeExhausted, Web3Exception, Web3RPCError
-from web3.providers.rpc.async_rpc import AsyncHTTPProvider, ClientError  # type: ignore[attr-defined]
+from web3.providers.rpc.async_rpc import ClientError  # type: ignore[attr-defined]
 
 from contracts import artifact
+from contracts.endpoint import Endpoint
 from coordinator.protocol.amounts import coins
 from node.staking.errors import Interrupted, Refused, StakingError, Unreachable
 
@@ -44,12 +45,7 @@ class EvmNode:
     """`close` it. Nothing is retried: who typed the command sees what failed, and types it again."""
 
     def __init__(self, url: SecretStr) -> None:
-        provider = AsyncHTTPProvider(
-            url.get_secret_value(),
-            request_kwargs={"timeout": _TIMEOUT_SECONDS},
-            exception_retry_configuration=None,
-        )
-        self.w3: AsyncWeb3[Any] = AsyncWeb3(provider, middleware=[])
+        self.w3: AsyncWeb3[Any] = AsyncWeb3(Endpoint(url.get_secret_value(), _TIMEOUT_SECONDS), middleware=[])
 
     async def close(self) -> None:
         await self.w3.provider.disconnect()
