@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 
+import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from tests.fakes.lua import compile_once
@@ -19,3 +22,11 @@ settings.register_profile(
 settings.load_profile("ci" if IN_CI else "local")
 
 compile_once()
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """What a test does to this process ends with the test: whoever runs a command in here has it set up the logs."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
