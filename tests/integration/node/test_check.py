@@ -23,7 +23,7 @@ from node.settings import Settings
 from scripts.network.children import ROOT
 from tests.fakes.backend import BackendHttp, completion
 from tests.fakes.coordinator_http import CoordinatorHttp, until
-from tests.integration.node.conftest import Broker
+from tests.integration.node.broker import Broker
 from tests.parts.ports import free_port
 from tests.parts.wire import Wire
 

@@ -18,7 +18,7 @@ from node.consumer.app import PATIENT, Patience
 from node.consumer.supervisor import Supervisor
 from node.consumer.worker import CeleryWorker
 from tests.fakes.coordinator_http import PATIENCE, celery_message, envelope, until
-from tests.integration.node.conftest import Broker
+from tests.integration.node.broker import Broker
 from tests.parts.wire import Wire
 
 

@@ -18,8 +18,8 @@ from node.inference.backend import BackendAddress, HttpBackend, backend_session
 from node.inference.embedded import EmbeddedServer
 from tests.fakes.backend import BackendHttp, chunks, sse
 from tests.fakes.coordinator_http import CoordinatorHttp, until
-from tests.integration.node.conftest import Broker
-from tests.integration.node.test_process import Network
+from tests.integration.node.broker import Broker
+from tests.integration.node.processes import Network
 
 MANY = 300
 WORDS = [f"word {number} " for number in range(200)]

@@ -9,7 +9,7 @@ import pytest
 
 from node.consumer.worker import CeleryWorker, Ending, WorkerEvents
 from tests.fakes.coordinator_http import PATIENCE, envelope, until
-from tests.integration.node.conftest import Broker
+from tests.integration.node.broker import Broker
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.3, 0.6, 0.8])

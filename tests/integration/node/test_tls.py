@@ -18,7 +18,7 @@ from coordinator.store.connection import connect
 from coordinator.store.space import load
 from node.consumer.worker import CeleryWorker, Ending, WorkerEvents
 from tests.fakes.coordinator_http import envelope, until
-from tests.integration.node.conftest import Broker
+from tests.integration.node.broker import Broker
 from tests.parts.coordinator import SmallNetwork
 from tests.parts.servers import RedisServer
 from tests.parts.wire import Wire

@@ -1,6 +1,8 @@
 """Every promise of tests/unit/store, kept by the real server as by the fake."""
 
 from tests.unit.store.test_affinity import *  # noqa: F403
+from tests.unit.store.test_blame import *  # noqa: F403
+from tests.unit.store.test_breaker import *  # noqa: F403
 from tests.unit.store.test_direct import *  # noqa: F403
 from tests.unit.store.test_idempotency import *  # noqa: F403
 from tests.unit.store.test_keybook import *  # noqa: F403
