@@ -25,7 +25,18 @@ _FOLDER = Path(__file__).with_name("lua")
 # In this order: each uses those before it.
 _PRELUDES = tuple(
     f"{name}prelude"
-    for name in ("", "money_", "webhook_", "stake_", "standing_", "affinity_", "line_", "dispatch_", "session_")
+    for name in (
+        "",
+        "money_",
+        "webhook_",
+        "stake_",
+        "pace_",
+        "standing_",
+        "affinity_",
+        "line_",
+        "dispatch_",
+        "session_",
+    )
 )
 
 

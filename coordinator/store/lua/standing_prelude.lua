@@ -2,8 +2,7 @@
 --
 -- relay:standing:{node}   hash  of a key, whatever its sessions; kept for POLICY.standing_ttl after its last sign-in
 --   condition   gpus: the ids that it signed in with, one a line   refused:{model} refused_ms:{model}
---   record   pace:{model}: see record_from and pace_from
--- relay:speed:{model}     hash  over all nodes: pace; refused, as of refused_ms
+--   record   pace:{model}: see record_from and pace_from (pace_prelude.lua)
 -- relay:gpu:{id}          hash  condition until_ms trips tripped_ms of the last node that was suspended on it. Ids are a
 --   machine's secrets: nobody but its own node tells us them, so nobody can have another's machine suspended
 -- relay:suspended:{model} set   those of relay:serving:{model} that are suspended
@@ -15,18 +14,12 @@
 local STANDING_TTL = math.floor(POLICY.standing_ttl / 1000)
 local PRIOR = 4     -- as many successes is a node credited with that nobody knows
 local RECENT = 0.95  -- of the breaker's counts is left with each outcome: the last twenty are what matters, however much went well before
-local WINDOW = 9    -- a measurement is a tenth of a node's mean, a fiftieth of a model's
-local MODEL_WINDOW = 49
 local STEP = math.log(1.25)  -- nodes closer than this are as good as each other, and take turns
 local TURNS = 4398046511104  -- 2^42: above every count of attempts
 
 local function standing(node) return 'relay:standing:' .. node end
 local function decimal(x) return string.format('%.4f', x) end
--- What is left of a count that was made at `at` (ms).
-local function fade(at) return 0.5 ^ (math.max(NOW - (at or NOW), 0) / POLICY.half_life) end
 
--- Numbers in JSON, which Redis reads and writes in C: a third of what as many fields of a hash cost. Both tables are written out, since
--- filling them in a loop costs five times as much.
 -- A record is as of counted_ms. Decaying: successes faults timeouts, and good bad, see RECENT, which start again with a suspension. streak: bad ones in
 -- a row. silent_ms: when it last fell silent. until_ms: the end of its last suspension, of trips, the last begun at tripped_ms. well:
 -- attempts that went well on probation.
@@ -40,17 +33,6 @@ end
 local function record_of(s)
   return cjson.encode({NOW, s.successes, s.faults, s.timeouts, s.good, s.bad, s.streak, s.silent_ms, s.until_ms, s.trips, s.tripped_ms, s.well})
 end
-
--- A pace is as of at. answered: how many, decaying (`left` of them since then). first (ms to the first token), tps (tokens/s over whole
--- attempts), tokens (of an answer): geometric means, which one slow answer hardly moves; 0 is unknown.
-local function pace_from(text)
-  if not text then return {left = 1, answered = 0, first = 0, tps = 0, tokens = 0} end
-  local v = cjson.decode(text)
-  local left = fade(v[1])
-  return {left = left, answered = v[2] * left, first = v[3], tps = v[4], tokens = v[5]}
-end
-
-local function pace_as_text(p) return cjson.encode({NOW, p.answered, p.first, p.tps, p.tokens}) end
 
 -- What is known of a node, read once a script; and its pace with a model.
 local SEEN = {}
@@ -68,12 +50,6 @@ end
 
 local function keep_standing(node, s, ...)
   redis.call('HSET', standing(node), 'condition', s.condition, 'record', record_of(s), ...)
-end
-
-local PACES = {}
-local function pace_of_model(model)
-  PACES[model] = PACES[model] or pace_from(redis.call('HGET', 'relay:speed:' .. model, 'pace'))
-  return PACES[model]
 end
 
 local function notice(what)
@@ -189,32 +165,7 @@ local function distrust(node, slots, model)
   if allowed < slots then return 'UNTRIED' end
 end
 
--- ── speed ────────────────────────────────────────────────────────────────
-
-local function blend(mean, weight, x) return mean > 0 and math.exp((weight * math.log(mean) + math.log(x)) / (weight + 1)) or x end
-
--- One more answer of `tokens` (0: none were counted), whose first came after `first` ms of `total`.
-local function measure(p, window, first, total, tokens)
-  local weight = math.min(p.answered, window)
-  p.first = blend(p.first, weight, math.max(first, 1))
-  if tokens > 0 then
-    p.tps = blend(p.tps, weight, tokens * 1000 / math.max(total, 1))
-    p.tokens = blend(p.tokens, weight, tokens)
-  end
-  p.answered, p.left = p.answered + 1, 1
-end
-
--- Whether we were away while an attempt ran that was `opened` then: how long it took says nothing of its node.
-local function were_away(opened)
-  local t = redis.call('MGET', 'relay:swept_ms', 'relay:excused_ms')
-  return NOW - tonumber(t[1] or NOW) > 2 * POLICY.heartbeat or opened < tonumber(t[2] or '0') - POLICY.lease
-end
-
--- How long an answer of `tokens` takes at this pace, in ms; what is quicker than the noise of this machine is equally quick.
-local function expected(p, tokens)
-  local whole = p.tps > 0 and tokens * 1000 / p.tps or 0
-  return math.max(p.first, whole, POLICY.noise)
-end
+-- ── whom to choose ───────────────────────────────────────────────────────
 
 -- A node's place among the free ones of a model: the lowest is chosen. By the time that a typical answer takes on it, beside the
 -- mean over all nodes, to which a measurement drifts back as it ages, so that what was slow once is tried again; by its load, `held` of
