@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from tests.unit.store.network import Network
 
-# As in lua/standing_prelude.lua.
+# As in lua/standing_prelude.lua and pace_prelude.lua.
 RECORD = (
     "counted_ms", "successes", "faults", "timeouts", "good", "bad",
     "streak", "silent_ms", "until_ms", "trips", "tripped_ms", "well",
