@@ -23,20 +23,12 @@ from coordinator.store.linking import link
 
 _FOLDER = Path(__file__).with_name("lua")
 # In this order: each uses those before it.
-_PRELUDES = tuple(
-    f"{name}prelude"
-    for name in (
-        "",
-        "money_",
-        "webhook_",
-        "stake_",
-        "pace_",
-        "standing_",
-        "affinity_",
-        "line_",
-        "dispatch_",
-        "session_",
-    )
+_PRELUDES = (
+    "prelude",
+    *(
+        f"{name}_prelude"
+        for name in ("money", "webhook", "stake", "pace", "standing", "affinity", "line", "dispatch", "session")
+    ),
 )
 
 
