@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiohttp import ClientSession, ClientTimeout
+from aiohttp import ClientError, ClientSession, ClientTimeout
+from web3.exceptions import ContractLogicError, Web3RPCError
 from web3.providers.async_base import AsyncJSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
+
+__all__ = ["ClientError", "Endpoint", "words_of"]
 
 _JSON = {"content-type": "application/json"}
 
@@ -34,3 +37,10 @@ class Endpoint(AsyncJSONBaseProvider):
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+
+def words_of(error: Web3RPCError | ContractLogicError) -> str:
+    """What the endpoint itself said, without the JSON around it: one line of at most 300 characters."""
+    told: Any = (getattr(error, "rpc_response", None) or {}).get("error")
+    words = told.get("message") if isinstance(told, dict) else None
+    return " ".join(str(words or error.message)[:300].split())

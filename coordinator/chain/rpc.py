@@ -8,9 +8,8 @@ from typing import Any
 
 from web3 import AsyncWeb3
 from web3.exceptions import BadFunctionCallOutput, ContractLogicError, Web3Exception, Web3RPCError
-from web3.providers.rpc.async_rpc import ClientError  # type: ignore[attr-defined]
 
-from contracts.endpoint import Endpoint
+from contracts.endpoint import ClientError, Endpoint, words_of
 from coordinator.chain.errors import ChainError, ChainRejected, ChainUnavailable
 
 W3 = AsyncWeb3[Any]
@@ -37,17 +36,10 @@ def reaching() -> Iterator[None]:
     except ChainError:
         raise
     except (Web3RPCError, ContractLogicError) as error:
-        raise ChainRejected(_said(error)) from error
+        raise ChainRejected(words_of(error)) from error
     except BadFunctionCallOutput as error:
         raise ChainRejected("no such contract at that address") from error
     except (ClientError, OSError, TimeoutError, Web3Exception, ValueError) as error:
         raise ChainUnavailable(f"the RPC endpoint can't be reached ({type(error).__name__})") from error
     except (LookupError, TypeError, AttributeError) as error:  # web3 trips over answers of a shape it doesn't expect
         raise ChainUnavailable(f"the RPC endpoint talks nonsense ({type(error).__name__})") from error
-
-
-def _said(error: Web3RPCError | ContractLogicError) -> str:
-    """What the endpoint says, without the JSON around it."""
-    told = (getattr(error, "rpc_response", None) or {}).get("error")
-    message = told.get("message") if isinstance(told, dict) else None
-    return str(message or error.message)

@@ -14,10 +14,9 @@ from eth_utils.abi import function_abi_to_4byte_selector, get_abi_input_types
 from pydantic import SecretStr
 from web3 import AsyncWeb3
 from web3.exceptions import ContractLogicError, TimeExhausted, Web3Exception, Web3RPCError
-from web3.providers.rpc.async_rpc import ClientError  # type: ignore[attr-defined]
 
 from contracts import artifact
-from contracts.endpoint import Endpoint
+from contracts.endpoint import ClientError, Endpoint, words_of
 from coordinator.protocol.amounts import coins
 from node.staking.errors import Interrupted, Refused, StakingError, Unreachable
 
@@ -115,18 +114,15 @@ class EvmNode:
         except ContractLogicError as error:
             raise self._refused(error) from error
         except Web3RPCError as error:
-            raise StakingError(f"The endpoint of NODE_RPC_URL refuses: {_words_of(error)}.") from error
+            raise StakingError(f"The endpoint of NODE_RPC_URL refuses: {words_of(error).rstrip('.')}.") from error
         except TimeExhausted as error:
             raise Unreachable(f"No block has taken it within {_MINED_WITHIN_SECONDS} s.") from error
         except (ClientError, OSError, TimeoutError, Web3Exception, ValueError) as error:
             raise Unreachable(
                 f"The chain can't be reached ({_kind(error)}): check NODE_RPC_URL, and that the endpoint is up."
             ) from error
-        except (
-            LookupError,
-            TypeError,
-            AttributeError,
-        ) as error:  # web3 trips over answers of a shape it doesn't expect
+        # web3 trips over answers of a shape it doesn't expect
+        except (LookupError, TypeError, AttributeError) as error:
             raise Unreachable("What answers at NODE_RPC_URL is no EVM node: correct it.") from error
 
     def _refused(self, error: ContractLogicError) -> Refused:
@@ -147,13 +143,6 @@ def _readable(kind: str, value: Any) -> Any:
 def _kind(error: Exception) -> str:
     status = getattr(error, "status", None)  # of an answer that isn't JSON-RPC's, such as 401
     return f"{type(error).__name__}, HTTP {status}" if status else type(error).__name__
-
-
-def _words_of(error: Web3RPCError) -> str:
-    """One line of the endpoint's own."""
-    said: Any = (error.rpc_response or {}).get("error")
-    words = said.get("message") if isinstance(said, dict) else None
-    return " ".join(str(words or error.message)[:300].split()).rstrip(".")
 
 
 def _in_doubt(why: str, name: str) -> str:

@@ -1,5 +1,6 @@
 -- What scripts of this folder use of it stands in front of them (see linking.py); so do the generated MOVES, POLICY and NONCE_MEMORY (scripts.py).
--- The other preludes follow it: money, webhook, standing (whom to trust with work), line (whose turn it is), dispatch, session.
+-- The other preludes follow it: money, webhook, stake, pace (how fast nodes are), standing (whom to trust with work), affinity, line (whose
+-- turn it is), dispatch, session.
 --
 -- relay:task:{id}       hash   the task; fields below
 -- relay:gone:{id}       string tombstone: tells an expired id from one that never was
@@ -25,7 +26,8 @@
 --
 -- Task fields: state mode model endpoint caller request salt request_hash task_key task_address created_ms deadline_ms
 --   order (its number), client and place (see line_prelude.lua)
---   attempt (number of the newest) node tries tried failed returned (nodes: had it, and not silently, gave it back) lost_ms attempt_state:{n} attempt_node:{n} assigned_ms ended_ms
+--   attempt (number of the newest) node tries attempt_state:{n} attempt_node:{n} assigned_ms ended_ms
+--   tried failed returned (nodes: that have had it to no end; of these, not by falling silent; that gave it back) lost_ms (when the last fell silent)
 --   first_token_ms (after assigned_ms, '' none) answering:{n} (when its first token was told) blamed (see standing_prelude.lua)
 --   answer tokens_in tokens_out (as counted for its price) response_hash receipt receipt_signature error_code error_message error_status
 --   webhook ('1' when its end is to be told)

@@ -23,8 +23,13 @@ def broker(redis_server: RedisServer) -> Broker:
 
 
 @pytest.fixture
-async def network(tmp_path: Path, broker: Broker) -> AsyncIterator[Network]:
-    async with CoordinatorHttp(broker.grant, heartbeat_ms=100) as coordinator, BackendHttp() as backend:
+def heartbeat_ms() -> int:
+    return 100
+
+
+@pytest.fixture
+async def network(tmp_path: Path, broker: Broker, heartbeat_ms: int) -> AsyncIterator[Network]:
+    async with CoordinatorHttp(broker.grant, heartbeat_ms=heartbeat_ms) as coordinator, BackendHttp() as backend:
         made = Network(tmp_path, broker, coordinator, backend)
         yield made
         for node in made.started:

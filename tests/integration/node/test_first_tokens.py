@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ from coordinator.protocol.envelope import Endpoint
 from coordinator.protocol.streaming import streams
 from node.inference.backend import BackendAddress, HttpBackend, backend_session
 from node.inference.embedded import EmbeddedServer
-from tests.fakes.backend import BackendHttp, chunks, sse
-from tests.fakes.coordinator_http import CoordinatorHttp, until
-from tests.integration.node.broker import Broker
+from tests.fakes.backend import chunks, sse
+from tests.fakes.coordinator_http import until
 from tests.integration.node.processes import Network
 
 MANY = 300
@@ -26,12 +25,8 @@ WORDS = [f"word {number} " for number in range(200)]
 
 
 @pytest.fixture
-async def network(tmp_path: Path, broker: Broker) -> AsyncIterator[Network]:
-    async with CoordinatorHttp(broker.grant, heartbeat_ms=1000) as coordinator, BackendHttp() as backend:
-        made = Network(tmp_path, broker, coordinator, backend)
-        yield made
-        for node in made.started:
-            node.kill()
+def heartbeat_ms() -> int:
+    return 1000
 
 
 async def test_hundreds_of_slow_streams_in_one_process(network: Network) -> None:
